@@ -1,0 +1,64 @@
+"""INSTA-BNN for Larq: binary networks with instance-aware thresholds."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+if TYPE_CHECKING:
+    from larq_insta import conversion, data, models, runtime, statistics, training
+    from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
+    from larq_insta.quantizers import InstaSign
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "InstaPReLU",
+    "InstaSign",
+    "InstaThreshold",
+    "RPReLU",
+    "StaticThreshold",
+    "conversion",
+    "data",
+    "models",
+    "runtime",
+    "statistics",
+    "training",
+]
+
+_HOMES = {
+    "InstaPReLU": "layers",
+    "InstaSign": "quantizers",
+    "InstaThreshold": "layers",
+    "RPReLU": "layers",
+    "StaticThreshold": "layers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'larq_insta' has no attribute '{name}'")
+    home = importlib.import_module(f"larq_insta.{_HOMES.get(name, name)}")
+    return getattr(home, name) if name in _HOMES else home
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+# Keras and Larq find our classes by name ("insta_sign", a saved model), so these must
+# be registered whichever package is imported first; importing TensorFlow here for that
+# would make `larq-insta --help` take seconds.
+@wrapt.when_imported("larq")
+def _register_with_larq(larq: ModuleType) -> None:
+    importlib.import_module("larq_insta.quantizers")
+
+
+@wrapt.when_imported("tensorflow")
+def _register_with_tensorflow(tensorflow: ModuleType) -> None:
+    if "larq" not in sys.modules:  # else Larq is just importing TensorFlow
+        importlib.import_module("larq_insta.quantizers")

@@ -1,0 +1,96 @@
+"""What a model file carries beside the network, for whoever has nothing but the file.
+
+`.keras` and our `.tflite` files end with (or are) a zip archive, in which the card is a
+JSON member; a `.tflite` has `labels.txt` too, where TFLite's own tools look for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import larq_insta
+from larq_insta.data import Preprocessing
+from larq_insta.errors import InputError, first_line
+
+_MEMBER = "larq_insta.json"
+_PACKAGES = ("tensorflow", "larq", "larq-compute-engine")
+
+
+def installed_versions() -> dict[str, str]:
+    others = {package: metadata.version(package) for package in _PACKAGES}
+    return {"larq_insta": larq_insta.__version__, **others}
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a model comes from and how to feed it."""
+
+    model: str
+    model_arguments: dict[str, Any]
+    dataset: str
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    training: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=installed_versions)
+
+    def append_to(self, path: Path) -> None:
+        """Adds the card to a `.keras` or `.tflite` file."""
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(_MEMBER, json.dumps(asdict(self), indent=2))
+            if path.suffix == ".tflite":
+                archive.writestr("labels.txt", "\n".join(self.class_names) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Card | None:
+        """The card of a file, or `None` for one that was not written by larq_insta.
+
+        # Raises
+            InputError: if the card is damaged.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                values = json.loads(archive.read(_MEMBER))
+        except (zipfile.BadZipFile, KeyError):
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(f"The card in {path} is damaged: {first_line(error)}") from error
+        try:
+            pre = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in values.pop("preprocessing").items()
+            }
+            names = tuple(values.pop("class_names"))
+            return cls(class_names=names, preprocessing=Preprocessing(**pre), **values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"The card in {path} is of another version of larq_insta: {first_line(error)}"
+            ) from error
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to; it becomes `target` at the end, or vanishes.
+
+    # Raises
+        InputError: if the folder cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".larq_insta-")
+    except OSError as error:
+        raise InputError(
+            f"{target} cannot be written ({error.strerror}): choose another place."
+        ) from error
+    with folder:
+        path = Path(folder.name) / target.name
+        yield path
+        os.replace(path, target)

@@ -1,0 +1,42 @@
+"""Keras checkpoints that carry a card."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import tensorflow as tf
+
+import larq_insta.quantizers  # noqa: F401  (registers what checkpoints name)
+from larq_insta.card import Card, written_whole
+from larq_insta.errors import InputError, first_line
+
+
+def save(model: tf.keras.Model, path: Path, card: Card) -> None:
+    """Writes a `.keras` file with its card, whole or not at all."""
+    with written_whole(path) as partial:
+        model.save(partial)
+        card.append_to(partial)
+
+
+def load(path: Path) -> tf.keras.Model:
+    """Reads a `.keras` (in safe mode) or `.h5` checkpoint.
+
+    # Raises
+        InputError: if it is missing, no checkpoint, damaged, or would run foreign code.
+    """
+    if not path.exists():
+        raise InputError(f"A checkpoint must exist; got {str(path)!r}: check the path.")
+    if path.suffix not in (".keras", ".h5"):
+        raise InputError(f"A checkpoint must be a .keras or .h5 file; got {str(path)!r}.")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise InputError(
+            f"{path} is no whole .keras file: train again or use another checkpoint."
+        )
+    try:
+        return tf.keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read as a Keras checkpoint ({first_line(error)}): use one that "
+            "larq_insta or Keras has saved."
+        ) from error

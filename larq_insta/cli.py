@@ -1,0 +1,323 @@
+"""The command line, `larq-insta`. TensorFlow is imported by the commands that need it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from larq_insta import __version__
+from larq_insta.errors import InputError
+
+if TYPE_CHECKING:
+    from larq_insta.data import ImageDataset
+    from larq_insta.runtime import KerasModel, LiteModel
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DEMO = {
+    "model": "InstaResNet18",
+    "model_arguments": {"filters": [16, 32, 64, 128]},
+    "dataset": "digits",
+}
+
+
+class _Command(click.Command):
+    """Shows an `InputError` as one line and ends with exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            failure = click.ClickException(" ".join(str(error).split()))
+            failure.exit_code = 2
+            raise failure from error
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Binary networks with instance-aware thresholds: train, convert, run."""
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _path(**kwargs: Any) -> click.Path:
+    return click.Path(path_type=Path, **kwargs)
+
+
+def _filters(context: click.Context, option: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return [int(width) for width in value.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(
+            f"widths are whole numbers with commas between, such as 16,32,64,128; got {value!r}."
+        ) from error
+
+
+def _settings(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> Any:
+    settings = {}
+    for value in values:
+        key, separator, content = value.partition("=")
+        if not separator:
+            raise click.BadParameter(
+                f"settings are KEY=VALUE, such as normalization=batch; got {value!r}."
+            )
+        try:
+            settings[key] = json.loads(content)
+        except json.JSONDecodeError:
+            settings[key] = content
+    return settings
+
+
+_data_options = _options(
+    click.option("--data-dir", help="Where TensorFlow Datasets keeps its files."),
+    click.option("--manual-dir", help="Where files lie that it need not download."),
+)
+
+_model_options = _options(
+    click.option(
+        "--filters",
+        callback=_filters,
+        help="Widths of the stages (ResNet) or layers (MobileNet), such as 16,32,64,128.",
+    ),
+    click.option(
+        "--stem",
+        type=click.Choice(["imagenet", "small"]),
+        help="First layers; by default small up to 64 pixels.",
+    ),
+    click.option("--plus", is_flag=True, help="INSTA-Th+ instead of INSTA-Th."),
+    click.option(
+        "--threshold",
+        multiple=True,
+        callback=_settings,
+        metavar="KEY=VALUE",
+        help="An argument of InstaThreshold, such as normalization=batch; repeatable.",
+    ),
+    click.option(
+        "--prelu",
+        multiple=True,
+        callback=_settings,
+        metavar="KEY=VALUE",
+        help='An argument of InstaPReLU, such as instance_aware=["gamma"]; repeatable.',
+    ),
+)
+
+
+def _model_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    names = ("filters", "stem", "plus", "threshold", "prelu")
+    return {name: options.pop(name) for name in names if options[name] or options.pop(name)}
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--dataset", default="digits", show_default=True, help="See `larq_insta.data`.")
+@_data_options
+@click.option("--image-size", type=int, help="Pixels a side that the model sees.")
+@_model_options
+@click.option("--epochs", type=int, default=60, show_default=True)
+@click.option("--batch-size", type=int, default=64, show_default=True)
+@click.option("--learning-rate", type=float, default=2.5e-3, show_default=True)
+@click.option("--validation-share", type=float, default=0.1, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--output", type=_path(), required=True, help="A new or empty folder.")
+def train(output: Path, **options: Any) -> None:
+    """Train MODEL on real pictures.
+
+    MODEL is InstaResNet18, InstaMobileNetV1, ReActNet18 or ReActNetA. The data set is
+    digits (embedded), a classification set of TensorFlow Datasets by its name, or a
+    folder of class folders. Checkpoints, logs and the configuration go to the output
+    folder; the best checkpoint is chosen by held-out training pictures.
+    """
+    from larq_insta import training
+
+    arguments = _model_arguments(options)
+    configuration = training.Configuration(model_arguments=arguments, **options)
+    result = training.train(configuration, output, click.echo)
+    click.echo(
+        f"Test accuracy {result.test_accuracy:.2%} (epoch {result.epoch}) after "
+        f"{result.seconds:.0f} s: {result.checkpoint}"
+    )
+
+
+@cli.command()
+@click.argument("checkpoint", type=_path())
+@click.argument("target", metavar="OUT.tflite", type=_path())
+@click.option("--dataset", help="Pictures for the check; by default those of the training.")
+@_data_options
+@click.option("--pictures", type=int, default=256, show_default=True, help="For the check.")
+def convert(
+    checkpoint: Path,
+    target: Path,
+    dataset: str | None,
+    data_dir: str | None,
+    manual_dir: str | None,
+    pictures: int,
+) -> None:
+    """Convert CHECKPOINT to a .tflite file for phones and boards, and check it.
+
+    The file is written only if every binary convolution stayed binary and it agrees with
+    Keras on real test pictures.
+    """
+    from larq_insta import checkpoints, conversion, data
+    from larq_insta.card import Card
+
+    if pictures < 1:
+        raise InputError(f"The check needs at least 1 picture; got --pictures {pictures}.")
+    model = checkpoints.load(checkpoint)
+    card = Card.read(checkpoint)
+    name = dataset or (card and card.dataset)
+    if not name:
+        raise InputError(f"{checkpoint} does not say its data set: give it with --dataset.")
+    size = card.preprocessing.size if card else model.input_shape[1]
+    loaded = data.load(name, image_size=size, data_dir=data_dir, manual_dir=manual_dir)
+    if card is None:
+        card = Card(model.name, {}, name, loaded.class_names, loaded.preprocessing)
+    _check_fits(card.preprocessing.channels, len(card.class_names), loaded)
+    batches = loaded.evaluation_batches(loaded.test).unbatch().take(pictures)
+    images, _ = next(iter(batches.batch(pictures)))
+    report = conversion.convert(model, target, card, images.numpy())
+    click.echo(
+        f"{report.binary_convolutions} of {report.binary_convolutions} binary convolutions; "
+        f"same answer as Keras on {report.agreement:.1%} of {report.pictures} pictures (largest "
+        f"difference of a probability: median {report.deviation:.1g})."
+    )
+    for layer in report.float_layers:
+        click.echo(f"Layer {layer} runs in float: the engine has no binary dense operator.")
+    click.echo(f"{report.size / 1e6:.2f} MB: {target}")
+
+
+@cli.command()
+@click.argument("file", type=_path())
+@click.option("--dataset", help="By default the one of the training.")
+@_data_options
+def evaluate(
+    file: Path, dataset: str | None, data_dir: str | None, manual_dir: str | None
+) -> None:
+    """Test accuracy of FILE, a Keras checkpoint or a converted .tflite file."""
+    import time
+
+    from larq_insta import data, runtime
+
+    model = runtime.open_model(file)
+    card = model.card
+    loaded = data.load(
+        dataset or card.dataset,
+        image_size=card.preprocessing.size,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+    )
+    _check_fits(card.preprocessing.channels, len(card.class_names), loaded)
+    start = time.monotonic()
+    accuracy, pictures = runtime.accuracy(model, loaded.evaluation_batches(loaded.test))
+    click.echo(
+        f"Test accuracy {accuracy:.2%} on {pictures:,} pictures of {loaded.name}, "
+        f"{time.monotonic() - start:.0f} s: {file}"
+    )
+
+
+@cli.command()
+@click.argument("file", type=_path())
+@click.argument("pictures", metavar="IMAGE...", nargs=-1, required=True, type=_path())
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True)
+def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
+    """Class names and probabilities of each IMAGE by FILE, a .tflite file or a checkpoint."""
+    from larq_insta import runtime
+
+    model = runtime.open_model(file)
+    images = [runtime.read_picture(path, model.card.preprocessing) for path in pictures]
+    for path, image in zip(pictures, images, strict=True):
+        click.echo(f"{path}: {_answer(model, image, top)}")
+
+
+def _answer(model: LiteModel | KerasModel, image: Any, top: int) -> str:
+    probabilities = model.predict(image[None])[0]
+    best = probabilities.argsort()[::-1][:top]
+    return ", ".join(f"{model.card.class_names[i]} {probabilities[i]:.1%}" for i in best)
+
+
+def _check_fits(channels: int, classes: int, dataset: ImageDataset) -> None:
+    expected = (dataset.preprocessing.channels, len(dataset.class_names))
+    if (channels, classes) != expected:
+        raise InputError(
+            f"Model and data set must have the same colour channels and classes; the model has "
+            f"{channels} and {classes}, {dataset.name} has {expected[0]} and {expected[1]}."
+        )
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--image-size", type=int, default=224, show_default=True)
+@click.option("--channels", type=int, default=3, show_default=True)
+@click.option("--classes", type=int, default=1000, show_default=True)
+@_model_options
+def summary(model: str, image_size: int, channels: int, classes: int, **options: Any) -> None:
+    """Larq's table of MODEL, a model's name or a checkpoint."""
+    import larq as lq
+
+    from larq_insta import checkpoints, training
+
+    if model.endswith((".keras", ".h5")):
+        network = checkpoints.load(Path(model))
+    else:
+        shape = {"input_shape": (image_size, image_size, channels), "num_classes": classes}
+        network = training.build_model(model, {**shape, **_model_arguments(options)})
+    lq.models.summary(network)
+
+
+@cli.command()
+@click.option(
+    "--output", type=_path(), default="larq_insta_demo", show_default=True, help="A new folder."
+)
+def demo(output: Path) -> None:
+    """Train on digits, convert, check and predict: the whole way in three minutes."""
+    from larq_insta import data, training
+
+    click.echo("1. Train a small InstaResNet18 on 1,437 handwritten digits.")
+    result = training.train(training.Configuration(**_DEMO), output / "training", click.echo)
+    click.echo(f"   Accuracy on 360 held-out digits: {result.test_accuracy:.1%}.")
+    file = output / "digits.tflite"
+    click.echo("2. Convert the best checkpoint with Larq Compute Engine and compare with Keras.")
+    context = click.get_current_context()
+    context.invoke(convert, checkpoint=Path(result.checkpoint), target=file, dataset=None,
+                   data_dir=None, manual_dir=None, pictures=360)
+    click.echo("3. Evaluate the converted file on all held-out digits.")
+    context.invoke(evaluate, file=file)
+    click.echo("4. Predict five held-out digits from PNG files.")
+    pictures = _write_pictures(data.load("digits"), output / "pictures", 5)
+    context.invoke(predict, file=file, pictures=pictures)
+    click.echo(
+        f"Everything is in {output}: checkpoints and logs in {output / 'training'} (see them "
+        f"with `tensorboard --logdir {output / 'training'}`), the file for phones and boards is "
+        f"{file}."
+    )
+
+
+def _write_pictures(dataset: ImageDataset, folder: Path, count: int) -> tuple[Path, ...]:
+    import tensorflow as tf
+
+    folder.mkdir()
+    paths = []
+    for i, (image, label) in enumerate(dataset.test.examples.take(count)):
+        path = folder / f"{i + 1}_is_a_{dataset.class_names[label]}.png"
+        path.write_bytes(tf.io.encode_png(image).numpy())
+        paths.append(path)
+    return tuple(paths)

@@ -1,0 +1,52 @@
+"""Public door to the models."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from larq_insta.zoo.mobilenet_v1 import (
+    InstaMobileNetV1,
+    InstaMobileNetV1Factory,
+    ReActNetA,
+    ReActNetAFactory,
+)
+from larq_insta.zoo.resnet18 import (
+    InstaResNet18,
+    InstaResNet18Factory,
+    ReActNet18,
+    ReActNet18Factory,
+)
+
+__all__ = [
+    "MODELS",
+    "InstaMobileNetV1",
+    "InstaMobileNetV1Factory",
+    "InstaResNet18",
+    "InstaResNet18Factory",
+    "ReActNet18",
+    "ReActNet18Factory",
+    "ReActNetA",
+    "ReActNetAFactory",
+    "get",
+]
+
+MODELS: dict[str, Callable[..., tf.keras.Model]] = {
+    model.__name__: model for model in (InstaResNet18, InstaMobileNetV1, ReActNet18, ReActNetA)
+}
+
+
+def get(name: str) -> Callable[..., tf.keras.Model]:
+    """The model function called `name`.
+
+    # Raises
+        ValueError: if there is none of that name.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    lower = {known.lower(): known for known in MODELS}
+    nearest = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)
+    hint = f" Did you mean {lower[nearest[0]]}?" if nearest else ""
+    raise ValueError(f"Models are {', '.join(MODELS)}; got {name!r}.{hint}")

@@ -1,0 +1,99 @@
+"""The instance-aware sign as a drop-in quantizer for Larq's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import larq as lq
+import tensorflow as tf
+
+from larq_insta.layers import InstaThreshold, StaticThreshold
+
+
+# By their bare names: Larq looks quantizers up in Keras's global table, and `.h5` files
+# name them without a package.
+@lq.utils.register_alias("insta_sign")
+@lq.utils.register_keras_custom_object
+class InstaSign(lq.quantizers.Quantizer):
+    r"""Sign with an instance-aware threshold, for `input_quantizer` of any Larq layer.
+
+    The paper's INSTA-Th and the sign behind it.
+
+    \\[
+    q(x) = \begin{cases}
+      -1 & x < TH \\\
+      1 & x \geq TH
+    \end{cases}
+    \qquad TH = \alpha \cdot E[X^3] + \beta
+    \\]
+
+    With \\(u = x - TH\\), upstream gradient \\(g\\) and \\(s = 2 - 2|u|\\) where
+    \\(|u| \leq 1\\), else 0 (ApproxSign's pseudo-gradient), the gradient is that of
+    `InstaThreshold` for the upstream gradient \\(g s\\).
+
+    !!! example
+        ```python
+        lq.layers.QuantConv2D(64, 3, input_quantizer="insta_sign", ...)
+        lq.layers.QuantConv2D(64, 3, input_quantizer=InstaSign(InstaThreshold("mean")), ...)
+        ```
+
+    !!! warning
+        `lq.models.summary` counts weights of an `input_quantizer` as multiplications
+        of the convolution. For exact costs put `InstaThreshold` in front of a layer with
+        `input_quantizer="approx_sign"`, as our models do: the same function.
+
+    # Arguments
+        threshold: The layer that subtracts the threshold; `InstaThreshold()` if `None`.
+        metrics: Larq's training metrics, `["flip_ratio"]` or `None`. The flip ratio of
+            activations needs a fixed batch size.
+
+    # Input shape
+        `(batch, ..., channels)`, usually `(batch, height, width, channels)`.
+
+    # Output shape
+        Same as the input.
+
+    # Raises
+        ValueError: if the data is not channels-last or the number of channels unknown.
+
+    # References
+        - [INSTA-BNN: Binary Neural Network with INSTAnce-aware
+            Threshold](https://arxiv.org/abs/2204.07439)
+    """
+
+    precision = 1
+
+    def __init__(
+        self,
+        threshold: tf.keras.layers.Layer | dict[str, Any] | None = None,
+        metrics: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if threshold is None:
+            threshold = InstaThreshold(dtype=self.dtype_policy, name="threshold")
+        elif isinstance(threshold, dict):
+            # `.h5` and SavedModel loading forgets packages and asks for bare names.
+            known = {layer.__name__: layer for layer in (InstaThreshold, StaticThreshold)}
+            threshold = tf.keras.utils.deserialize_keras_object(threshold, custom_objects=known)
+        self.threshold = threshold
+        self.sign = lq.quantizers.ApproxSign(
+            metrics=metrics, dtype=self.dtype_policy, name="sign"
+        )
+
+    def build(self, input_shape: Any) -> None:
+        # Weights in an .h5 file are told apart by their scoped names.
+        with tf.name_scope(self.threshold.name):
+            self.threshold.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self.sign(self.threshold(inputs))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "threshold": tf.keras.utils.serialize_keras_object(self.threshold),
+            "metrics": self.sign._custom_metrics,
+        }

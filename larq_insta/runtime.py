@@ -1,0 +1,116 @@
+"""Runs converted files, on this machine, with Larq Compute Engine's interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from larq_compute_engine.tflite.python.interpreter import Interpreter
+
+from larq_insta import checkpoints
+from larq_insta.card import Card
+from larq_insta.data import Preprocessing
+from larq_insta.errors import InputError, first_line
+
+_IDENTIFIER = b"TFL3"
+
+
+class LiteModel:
+    """A `.tflite` file that larq_insta has written.
+
+    # Arguments
+        path: The file.
+        num_threads: Threads of the interpreter.
+
+    # Raises
+        InputError: if the file is missing, damaged, or not written by larq_insta.
+    """
+
+    def __init__(self, path: Path, num_threads: int = 1) -> None:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+        if content[4:8] != _IDENTIFIER:
+            raise InputError(
+                f"A converted model must be a TFLite file; {path} is none: use `larq-insta "
+                "convert`."
+            )
+        card = Card.read(path)
+        if card is None:
+            raise InputError(
+                f"{path} is cut off or was not written by larq_insta: use `larq-insta convert`."
+            )
+        self.card = card
+        self._interpreter = interpreter(content, num_threads)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`."""
+        return self._interpreter.predict(np.asarray(images, np.float32))
+
+
+class KerasModel:
+    """A checkpoint behind the same interface as `LiteModel`.
+
+    # Raises
+        InputError: if the file is missing, damaged, or not written by larq_insta.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._model = checkpoints.load(path)
+        card = Card.read(path)
+        if card is None:
+            raise InputError(
+                f"{path} carries no class names and preprocessing: use a checkpoint that "
+                "`larq-insta train` wrote."
+            )
+        self.card = card
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`."""
+        return self._model.predict_on_batch(np.asarray(images, np.float32))
+
+
+def interpreter(content: bytes, num_threads: int = 1) -> Interpreter:
+    """Larq Compute Engine's interpreter, with its fastest kernels on x86."""
+    return Interpreter(content, num_threads=num_threads, use_indirect_bgemm=num_threads == 1)
+
+
+def open_model(path: Path) -> LiteModel | KerasModel:
+    """A model file of either kind, told by its name.
+
+    # Raises
+        InputError: if it cannot be used.
+    """
+    if not path.exists():
+        raise InputError(f"A model file must exist; got {str(path)!r}: check the path.")
+    return LiteModel(path) if path.suffix == ".tflite" else KerasModel(path)
+
+
+def accuracy(model: LiteModel | KerasModel, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> tuple[float, int]:
+    """Top-1 accuracy (0 to 1) and number of pictures."""
+    hits = [
+        np.argmax(model.predict(images.numpy()), axis=-1) == labels.numpy()
+        for images, labels in batches
+    ]
+    right = np.concatenate(hits)
+    return float(right.mean()), len(right)
+
+
+def read_picture(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    """A picture file as a normalized image `(h, w, c)`.
+
+    # Raises
+        InputError: if it is no picture.
+    """
+    try:
+        image = preprocessing.decode(tf.constant(path.read_bytes()))
+    except OSError as error:
+        raise InputError(f"The picture {path} cannot be read ({error.strerror}).") from error
+    except (tf.errors.InvalidArgumentError, ValueError) as error:
+        raise InputError(
+            f"A picture must be a JPEG, PNG, GIF or BMP file; {path} is none or is damaged."
+        ) from error
+    return preprocessing.normalize(preprocessing.resize(image)).numpy()

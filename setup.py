@@ -1,0 +1,38 @@
+"""Packaging; tools are configured in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "larq_insta/__init__.py").read_text())[1]
+
+setup(
+    name="larq-insta",
+    version=VERSION,
+    description="INSTA-BNN for Larq: binary networks with instance-aware thresholds",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.12",
+    packages=["larq_insta", "larq_insta.zoo"],
+    package_dir={"larq_insta.zoo": "zoo"},
+    package_data={"larq_insta": ["py.typed"]},
+    entry_points={"console_scripts": ["larq-insta=larq_insta.cli:cli"]},
+    # These ranges are the ones known to work together: see the README.
+    install_requires=[
+        "click>=8",
+        "larq>=0.14,<0.15",
+        "larq-compute-engine>=0.16,<0.17",
+        "larq-zoo>=2.4,<2.5",
+        "numpy>=1.23.5,<2",
+        "protobuf>=3.20.3,<3.21",
+        "scikit-learn>=1.3",
+        "tensorflow>=2.15,<2.16",
+        "tensorflow-datasets>=4.8.3,<4.9",
+        "wrapt>=1.11,<1.15",
+        "zookeeper>=1.4,<2",
+    ],
+    extras_require={"test": ["hypothesis", "mypy", "pytest", "pytest-cov", "ruff"]},
+)

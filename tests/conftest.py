@@ -1,0 +1,64 @@
+"""Seeds, and the small trained model that several tests look at."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+
+from larq_insta.cli import cli
+
+# No deadline, as first calls trace graphs; few examples, as every one runs TensorFlow.
+hypothesis.settings.register_profile(
+    "larq_insta", deadline=None, max_examples=20, derandomize=True, database=None
+)
+hypothesis.settings.load_profile("larq_insta")
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    tf.keras.utils.set_random_seed(1)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def run(*arguments, code=0):
+    """Runs a command and returns what it printed."""
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """Folder of a two-epoch training of a tiny model on digits, by the command line."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    run("train", "InstaResNet18", "--filters", "4,8", "--epochs", 2, "--output", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def converted(trained, tmp_path_factory) -> Path:
+    """The `.tflite` file of `trained`."""
+    path = tmp_path_factory.mktemp("converted") / "model.tflite"
+    run("convert", trained / "best.keras", path)
+    return path
+
+
+def randomize(model, rng, scale=0.1):
+    """Moves every weight that starts at a constant away from it."""
+    for weight in model.weights:
+        if "kernel" not in weight.name or "branch_expand" in weight.name:
+            noise = rng.normal(0, scale, weight.shape)
+            noise = np.abs(noise) if "variance" in weight.name else noise
+            weight.assign_add(noise.astype(weight.dtype.as_numpy_dtype))

@@ -1,0 +1,335 @@
+"""Every public layer: the Keras contract, oracles of forward and backward passes."""
+
+import inspect
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import randomize
+from hypothesis import given
+from hypothesis import strategies as st
+
+from larq_insta import layers, quantizers
+from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
+from larq_insta.quantizers import InstaSign
+
+PUBLIC = {
+    name: kind
+    for module in (layers, quantizers)
+    for name, kind in vars(module).items()
+    if inspect.isclass(kind)
+    and issubclass(kind, tf.keras.layers.Layer)
+    and kind.__module__ == module.__name__
+    and not name.startswith("_")
+}
+
+VARIANTS = {
+    "StaticThreshold": [{}],
+    "InstaThreshold": [
+        {},
+        {"statistic": "mean"},
+        {"statistic": "variance", "stop_gradient": True},
+        {"statistic": "skewness", "normalization": "statistic"},
+        {"normalization": "batch", "alpha_initializer": "ones", "alpha_regularizer": "l2"},
+        {"reduction_ratio": 2},
+        {"reduction_ratio": 16, "branch_activation": "tanh", "branch_combination": "replace"},
+    ],
+    "RPReLU": [{}, {"slope_initializer": "ones"}],
+    "InstaPReLU": [
+        {},
+        {"instance_aware": ("gamma", "slope", "zeta"), "statistic": "mean"},
+        {"normalization": "statistic", "stop_gradient": True},
+        {"instance_aware": ()},
+    ],
+    "InstaSign": [{}, {"threshold": InstaThreshold("mean", reduction_ratio=2)}],
+}
+
+CASES = [
+    pytest.param(PUBLIC[name], arguments, id=f"{name}-{i}")
+    for name, variants in VARIANTS.items()
+    for i, arguments in enumerate(variants)
+]
+every_layer = pytest.mark.parametrize(("kind", "arguments"), CASES)
+
+
+def images(rng, *shape):
+    return rng.normal(size=shape or (3, 4, 5, 6)).astype(np.float32)
+
+
+def one_layer_model(kind, arguments, rng):
+    layer = kind.from_config(kind(**arguments).get_config())
+    inputs = tf.keras.Input((4, 5, 6))
+    model = tf.keras.Model(inputs, layer(inputs))
+    randomize(model, rng)
+    return model
+
+
+def test_the_suite_knows_every_public_layer():
+    assert set(VARIANTS) == set(PUBLIC)
+
+
+@every_layer
+def test_configuration_round_trip(kind, arguments):
+    layer = kind(name="some", trainable=False, dtype="float64", **arguments)
+    copy = kind.from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
+    assert (copy.name, copy.trainable, copy.dtype) == ("some", False, "float64")
+    named = set(inspect.signature(kind).parameters) - {"kwargs"}
+    assert named <= set(layer.get_config())
+
+
+@every_layer
+def test_shape_dtype_and_weights(kind, arguments, rng):
+    layer = kind(**arguments)
+    y = layer(images(rng))
+    assert y.shape == layer.compute_output_shape((3, 4, 5, 6)) == (3, 4, 5, 6)
+    assert y.dtype == tf.float32
+    names = [weight.name for weight in layer.weights]
+    assert len(set(names)) == len(names)
+
+
+@every_layer
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
+def test_saving_round_trip(kind, arguments, suffix, rng, tmp_path):
+    model = one_layer_model(kind, arguments, rng)
+    path = tmp_path / f"model{suffix}"
+    model.save(path)
+    safe = {"safe_mode": True} if suffix == ".keras" else {}
+    loaded = tf.keras.models.load_model(path, **safe)
+    x = images(rng)
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert type(loaded.layers[-1]).__name__ == kind.__name__
+
+
+@every_layer
+def test_cloning_and_freezing_keep_weights(kind, arguments, rng, tmp_path):
+    model = one_layer_model(kind, arguments, rng)
+    clone = tf.keras.models.clone_model(model)
+    clone.layers[-1].trainable = False
+    assert not clone.trainable_weights
+    assert [w.shape for w in clone.weights] == [w.shape for w in model.weights]
+    model.save_weights(tmp_path / "weights.h5")
+    clone.load_weights(tmp_path / "weights.h5")
+    x = images(rng)
+    np.testing.assert_array_equal(clone(x), model(x))
+
+
+@every_layer
+def test_every_trainable_weight_gets_a_gradient(kind, arguments, rng):
+    model = one_layer_model(kind, arguments, rng)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(images(rng)) * images(rng))
+    for weight, gradient in zip(
+        model.trainable_weights, tape.gradient(loss, model.trainable_weights), strict=True
+    ):
+        assert gradient is not None, weight.name
+        assert np.abs(gradient).max() > 0, weight.name
+
+
+@every_layer
+@given(count=st.integers(1, 5), seed=st.integers(0, 99))
+def test_an_instance_does_not_depend_on_its_batch(kind, arguments, count, seed):
+    rng = np.random.default_rng(seed)
+    model = one_layer_model(kind, arguments, rng)
+    x = images(rng, count, 4, 5, 6)
+    alone = np.concatenate([model(x[i : i + 1]) for i in range(count)])
+    # Rounding may differ with the batch size in dense branches; signs may flip only there.
+    tolerance = 1e-5 if arguments.get("reduction_ratio") else 0
+    together = model(x).numpy()
+    if kind is InstaSign and arguments:
+        assert np.mean(together != alone) < 0.01
+    else:
+        np.testing.assert_allclose(together, alone, rtol=0, atol=tolerance)
+
+
+@every_layer
+def test_mixed_precision_does_not_overflow(kind, arguments, rng):
+    policy = tf.keras.mixed_precision.Policy("mixed_float16")
+    if "threshold" in arguments:
+        arguments = {"threshold": InstaThreshold("mean", reduction_ratio=2, dtype=policy)}
+    layer = kind(dtype=policy, **arguments)
+    x = tf.constant(images(rng) * 1000)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    assert y.dtype == tf.float16
+    assert np.isfinite(y).all()
+    assert np.isfinite(tape.gradient(y, x)).all()
+    assert all(weight.dtype == tf.float32 for weight in layer.weights)
+
+
+def test_mixed_precision_thresholds_are_those_of_float32(rng):
+    policy = tf.keras.mixed_precision.Policy("mixed_float16")
+    x = (images(rng) * 60).astype(np.float16)  # E[X^3] is beyond float16's 65504
+    half, full = (InstaThreshold(alpha_initializer="ones", dtype=d) for d in (policy, "float32"))
+    expected = np.clip(full(x.astype(np.float32)), -65504, 65504)
+    np.testing.assert_allclose(half(x), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", PUBLIC.values(), ids=PUBLIC)
+def test_only_channels_last_data_with_known_channels(kind):
+    with pytest.raises(ValueError, match=r"needs inputs of shape .* got \(None, 4, 4, None\)"):
+        kind().build((None, 4, 4, None))
+    with pytest.raises(ValueError, match="needs inputs of shape"):
+        kind().build((None,))
+    tf.keras.backend.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="needs channels-last data; got"):
+            kind().build((None, 4, 4, 6))
+    finally:
+        tf.keras.backend.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (InstaThreshold, {"statistic": "median"}, "`statistic` must be one of"),
+        (InstaThreshold, {"normalization": "layer"}, "`normalization` must be one of"),
+        (InstaThreshold, {"branch_combination": "mul"}, "`branch_combination` must be one of"),
+        (InstaThreshold, {"reduction_ratio": 0}, "`reduction_ratio` must be None or at least 1"),
+        (InstaPReLU, {"instance_aware": ("beta",)}, "`instance_aware` must be one of"),
+        (InstaPReLU, {"normalization": "batch"}, "`normalization` must be one of"),
+    ],
+)
+def test_unknown_arguments_are_refused(kind, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**arguments)
+
+
+def vectors(rng, layer, *names):
+    """Gives a built layer random vectors, and returns them as float64 arrays."""
+    values = [rng.normal(0, 0.3, getattr(layer, name).shape) for name in names]
+    for name, value in zip(names, values, strict=True):
+        getattr(layer, name).assign(value)
+    return values
+
+
+def gradients(layer, x, upstream, *names):
+    x = tf.Variable(x)
+    with tf.GradientTape() as tape:
+        y = layer(x)
+    sources = [x, *(getattr(layer, name) for name in names)]
+    return y.numpy(), [g.numpy() for g in tape.gradient(y, sources, tf.constant(upstream))]
+
+
+def test_insta_threshold_equals_the_closed_form(rng):
+    x, upstream = rng.normal(size=(2, 3, 5, 4, 6))
+    layer = InstaThreshold(dtype="float64")
+    layer.build(x.shape)
+    alpha, beta = vectors(rng, layer, "alpha", "beta")
+    y, (dx, dalpha, dbeta) = gradients(layer, x, upstream, "alpha", "beta")
+    cube = (x**3).mean((1, 2), keepdims=True)
+    total = upstream.sum((1, 2), keepdims=True)
+    np.testing.assert_allclose(y, x - (alpha * cube + beta))
+    np.testing.assert_allclose(dx, upstream - 3 * alpha * x**2 / 20 * total)
+    np.testing.assert_allclose(dalpha, -(cube * total).sum((0, 1, 2)))
+    np.testing.assert_allclose(dbeta, -total.sum((0, 1, 2)))
+
+
+def test_stopped_gradient_leaves_only_the_direct_path(rng):
+    x, upstream = rng.normal(size=(2, 3, 5, 4, 6))
+    layer = InstaThreshold(stop_gradient=True, alpha_initializer="ones", dtype="float64")
+    layer.build(x.shape)
+    _, (dx, dalpha) = gradients(layer, x, upstream, "alpha")
+    np.testing.assert_array_equal(dx, upstream)
+    assert np.abs(dalpha).max() > 0
+
+
+def test_plus_branch_equals_numpy_and_starts_as_insta_threshold(rng):
+    x = rng.normal(size=(3, 4, 5, 6))
+    plain = InstaThreshold(alpha_initializer="ones", dtype="float64")
+    plus = InstaThreshold(
+        alpha_initializer="ones", reduction_ratio=2, branch_activation="tanh", dtype="float64"
+    )
+    np.testing.assert_array_equal(plus(x), plain(x))
+    reduce, bias, expand = (rng.normal(size=s) for s in ((6, 3), (3,), (3, 6)))
+    plus.branch_reduce.set_weights([reduce, bias])
+    plus.branch_expand.set_weights([expand])
+    cube = (x**3).mean((1, 2))
+    branch = np.tanh(np.maximum(cube @ reduce + bias, 0) @ expand)
+    np.testing.assert_allclose(plus(x), x - (cube + branch)[:, None, None])
+    plus.branch_combination, plus._has_alpha = "replace", False
+    np.testing.assert_allclose(plus(x), x - branch[:, None, None])
+
+
+def test_batch_normalization_is_in_front_of_statistic_and_sign_or_statistic_alone(rng):
+    x = rng.normal(2, 3, size=(3, 4, 5, 6))
+    normal = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5)
+    cube = (normal**3).mean((1, 2), keepdims=True)
+    arguments = {"alpha_initializer": "ones", "dtype": "float64"}
+    both = InstaThreshold(normalization="batch", **arguments)
+    np.testing.assert_allclose(both(x, training=True), normal - cube)
+    statistic = InstaThreshold(normalization="statistic", **arguments)
+    np.testing.assert_allclose(statistic(x, training=True), x - cube)
+
+
+def test_rprelu_equals_the_closed_form(rng):
+    x, upstream = rng.normal(size=(2, 3, 5, 4, 6))
+    layer = RPReLU(dtype="float64")
+    layer.build(x.shape)
+    np.testing.assert_array_equal(layer.slope, np.full(6, 0.25))
+    names = ("gamma", "slope", "zeta")
+    gamma, slope, zeta = vectors(rng, layer, *names)
+    y, (dx, dgamma, dslope, dzeta) = gradients(layer, x, upstream, *names)
+    positive = x > gamma
+    d = np.where(positive, 1, slope)
+    np.testing.assert_allclose(y, d * (x - gamma) + zeta)
+    np.testing.assert_allclose(dx, d * upstream)
+    np.testing.assert_allclose(dgamma, -(d * upstream).sum((0, 1, 2)))
+    np.testing.assert_allclose(dslope, (~positive * (x - gamma) * upstream).sum((0, 1, 2)))
+    np.testing.assert_allclose(dzeta, upstream.sum((0, 1, 2)))
+
+
+@pytest.mark.parametrize("aware", ["gamma", "slope", "zeta"])
+def test_insta_prelu_equals_the_closed_form(aware, rng):
+    x, upstream = rng.normal(size=(2, 3, 5, 4, 6))
+    layer = InstaPReLU((aware,), dtype="float64")
+    layer.build(x.shape)
+    values = dict(
+        zip(layers.PARAMETERS, vectors(rng, layer, *layers.PARAMETERS), strict=True)
+    )
+    (alpha,) = vectors(rng, layer, f"alpha_{aware}")
+    y, (dx, dalpha) = gradients(layer, x, upstream, f"alpha_{aware}")
+    cube = (x**3).mean((1, 2), keepdims=True)
+    values[aware] = values[aware] + alpha * cube
+    gamma, slope, zeta = (values[name] for name in layers.PARAMETERS)
+    d = np.where(x > gamma, 1, slope)
+    of_parameter = {
+        "gamma": -d * upstream,
+        "slope": (x <= gamma) * (x - gamma) * upstream,
+        "zeta": upstream,
+    }
+    h = of_parameter[aware].sum((1, 2), keepdims=True)
+    np.testing.assert_allclose(y, d * (x - gamma) + zeta)
+    np.testing.assert_allclose(dalpha, (cube * h).sum((0, 1, 2)))
+    np.testing.assert_allclose(dx, d * upstream + 3 * alpha * x**2 * h / 20)
+
+
+@pytest.mark.parametrize(
+    ("instance_aware", "static"),
+    [(InstaThreshold, StaticThreshold), (InstaPReLU, RPReLU)],
+)
+def test_layers_with_alpha_zero_equal_their_static_baselines(instance_aware, static, rng):
+    x = images(rng)
+    insta, baseline = instance_aware(), static()
+    insta.build(x.shape)
+    baseline.build(x.shape)
+    randomize(baseline, rng)
+    for weight in baseline.weights:
+        getattr(insta, weight.name.split(":")[0]).assign(weight)
+    np.testing.assert_array_equal(insta(x), baseline(x))
+
+
+SECTIONS = ["# Arguments", "# Input shape", "# Output shape", "# Raises", "# References"]
+
+
+@pytest.mark.parametrize("kind", PUBLIC.values(), ids=PUBLIC)
+def test_docstrings_say_what_users_need(kind):
+    text = inspect.getdoc(kind)
+    places = [text.index(section) for section in SECTIONS]
+    assert places == sorted(places)
+    assert r"\\[" in text, "the forward equation"
+    assert "radient" in text, "the backward equation"
+    for name in set(inspect.signature(kind).parameters) - {"kwargs"}:
+        assert f"{name}:" in text, name

@@ -1,0 +1,262 @@
+"""Every public model: topology, hand-counted cost, contracts and errors."""
+
+import inspect
+import re
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import randomize
+
+from larq_insta import models
+from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
+
+RESNETS = ("ReActNet18", "InstaResNet18")
+BASELINES = {"InstaResNet18": "ReActNet18", "InstaMobileNetV1": "ReActNetA"}
+SMALL_FILTERS = {
+    "ReActNet18": (4, 8),
+    "InstaResNet18": (4, 8),
+    "ReActNetA": (4, 8, 8, 16),
+    "InstaMobileNetV1": (4, 8, 8, 16),
+}
+FORMS = [(name, {}) for name in SMALL_FILTERS] + [
+    (name, {"plus": True, "threshold": {"normalization": "batch"}}) for name in BASELINES
+]
+every_form = pytest.mark.parametrize(
+    ("name", "form"), FORMS, ids=[f"{n}{'-plus' if f else ''}" for n, f in FORMS]
+)
+every_model = pytest.mark.parametrize("name", SMALL_FILTERS)
+
+
+def small(name, **kwargs):
+    settings = {"input_shape": (12, 12, 3), "stem": "small", "num_classes": 5}
+    return models.get(name)(**{**settings, "filters": SMALL_FILTERS[name], **kwargs})
+
+
+def pictures(rng, model, count=2):
+    return rng.normal(size=(count, *model.input_shape[1:])).astype(np.float32)
+
+
+def test_the_suite_knows_every_public_model():
+    assert set(SMALL_FILTERS) == set(models.MODELS)
+    for name in models.MODELS:
+        parameters = inspect.signature(models.get(name)).parameters.values()
+        assert all(p.kind is p.KEYWORD_ONLY for p in parameters)
+        assert f"{name}Factory" in models.__all__
+
+
+# Counted by hand: convolutions are (kernel area, input width, output width, output area).
+def resnet_convolutions():
+    yield from [(9, 64, 64, 56**2)] * 4
+    for width, side in ((128, 28), (256, 14), (512, 7)):
+        yield 9, width // 2, width, side**2
+        yield from [(9, width, width, side**2)] * 3
+
+
+def mobilenet_convolutions():
+    sides = [112, 56, 56, 28, 28, *[14] * 6, 7, 7]
+    widths = [32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
+    for before, after, side in zip(widths, widths[1:], sides, strict=False):
+        yield 9, before, before, side**2
+        yield 1, before, after, side**2
+
+
+CONVOLUTIONS = {"InstaResNet18": resnet_convolutions, "InstaMobileNetV1": mobilenet_convolutions}
+PUBLISHED = {
+    "InstaResNet18": (10_985_472, 1.676e9, 1.378e8),
+    "InstaMobileNetV1": (28_253_184, 4.817e9, 0.1186e8),
+}
+
+
+@pytest.mark.parametrize("plus", [False, True])
+@pytest.mark.parametrize("name", BASELINES)
+def test_binary_weights_and_macs_are_the_hand_counted_ones(name, plus):
+    profile = lq.models.ModelProfile(models.get(name)(plus=plus))
+    convolutions = list(CONVOLUTIONS[name]())
+    weights = sum(area * i * o for area, i, o, _ in convolutions)
+    bops = sum(area * i * o * pixels for area, i, o, pixels in convolutions)
+    assert profile.weight_count(1) == weights
+    assert profile.op_count("mac", 1) == bops
+    published_weights, published_bops, published_flops = PUBLISHED[name]
+    assert weights == published_weights
+    assert bops == pytest.approx(published_bops, rel=5e-4)
+    assert profile.op_count("mac", 32) == pytest.approx(published_flops, rel=5e-4)
+
+
+def test_summary_memory_is_right_to_the_byte():
+    profile = lq.models.ModelProfile(models.InstaResNet18())
+    widths = [64] * 4 + [128] * 4 + [256] * 4 + [512] * 4
+    inputs = [64, *widths[:-1]]
+    thresholds = sum(2 * width for width in inputs)
+    prelus = sum(4 * width for width in widths)
+    batch_norms = 2 * (64 + sum(widths) + 128 + 256 + 512)  # Larq fuses four vectors to two
+    convolutions = 7 * 7 * 3 * 64 + 64 * 128 + 128 * 256 + 256 * 512
+    floats = thresholds + prelus + batch_norms + convolutions + 512 * 1000 + 1000
+    assert profile.weight_count(32) == floats
+    assert profile.memory == 10_985_472 + 32 * floats
+
+
+@every_form
+def test_binary_convolutions_are_shown_with_binary_inputs(name, form):
+    profile = lq.models.ModelProfile(small(name, **form))
+    binary = [p for p in profile.layer_profiles if p.weight_count(1)]
+    per_block = 2 if name in RESNETS else None
+    assert per_block is None or len(binary) == 8
+    for layer in binary:
+        assert layer.input_precision == 1
+        assert layer.op_count("mac", 1) > 0
+        assert layer.op_count("mac", 32) == 0
+
+
+@every_form
+def test_every_trainable_weight_gets_a_gradient(name, form, rng):
+    model = small(name, **form)
+    randomize(model, rng, 0.02)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.math.log(model(pictures(rng, model, 8), training=True)[:, 0]))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for weight, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert gradient is not None, weight.name
+        assert np.isfinite(gradient).all(), weight.name
+        assert np.abs(gradient).max() > 0, weight.name
+
+
+@every_form
+def test_saving_round_trip(name, form, rng, tmp_path):
+    model = small(name, **form)
+    randomize(model, rng, 0.02)
+    x = pictures(rng, model)
+    model.save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(x), model(x))
+    for suffix in ("weights.h5", "keras"):
+        model.save_weights(path := str(tmp_path / f"weights.{suffix}"))
+        again = small(name, weights=path, **form)
+        np.testing.assert_array_equal(again(x), model(x))
+
+
+@every_form
+def test_an_instance_does_not_depend_on_its_batch(name, form, rng):
+    model = small(name, **form)
+    randomize(model, rng, 0.02)
+    x = pictures(rng, model, 6)
+    alone = np.concatenate([model(x[i : i + 1]) for i in range(6)])
+    np.testing.assert_allclose(model(x), alone, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("plus", [False, True])
+def test_with_alpha_zero_it_is_its_static_baseline(name, plus, rng):
+    baseline, insta = small(BASELINES[name]), small(name, plus=plus)
+    randomize(baseline, rng)
+    values = {w.name: w for w in baseline.weights}
+    for weight in insta.weights:
+        if weight.name in values:
+            weight.assign(values.pop(weight.name))
+        else:
+            assert "alpha" in weight.name or "branch" in weight.name
+    assert not values
+    x = pictures(rng, insta, 4)
+    np.testing.assert_array_equal(insta(x), baseline(x))
+    randomize(insta, rng, 0.02)
+    assert np.abs(insta(x) - baseline(x)).max() > 0
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_kinds_of_layers(name):
+    def kinds(model, end):
+        return {type(layer) for layer in model.layers if layer.name.endswith(end)}
+
+    assert kinds(small(name), "_threshold") == {InstaThreshold}
+    assert kinds(small(name), "_prelu") == {InstaPReLU}
+    assert kinds(small(BASELINES[name]), "_threshold") == {StaticThreshold}
+    assert kinds(small(BASELINES[name]), "_prelu") == {RPReLU}
+    plus = small(name, plus=True)
+    assert all(l.reduction_ratio for l in plus.layers if isinstance(l, InstaThreshold))
+
+
+@every_model
+def test_layer_names_are_explicit(name):
+    first, second = small(name), small(name)
+    automatic = {l.name for l in first.layers} ^ {l.name for l in second.layers}
+    assert all(name.startswith("input_") for name in automatic)
+
+
+@every_model
+@pytest.mark.parametrize("size", [32, 33, 35, 47, 112, 113])
+def test_every_size_from_32_pixels_up(name, size):
+    model = models.get(name)(input_shape=(size, size + 1, 3), filters=SMALL_FILTERS[name])
+    assert model.output_shape == (None, 1000)
+
+
+@every_model
+def test_larq_zoo_arguments(name, rng):
+    inputs = tf.keras.Input((32, 32, 1))
+    model = models.get(name)(
+        input_tensor=inputs, include_top=False, filters=SMALL_FILTERS[name]
+    )
+    assert model.input is inputs
+    assert len(model.output_shape) == 4
+    assert model.output_shape[-1] == SMALL_FILTERS[name][-1]
+    dynamic = models.get(name)(
+        input_shape=(None, None, 3), include_top=False, filters=SMALL_FILTERS[name]
+    )
+    assert dynamic(pictures(rng, small(name))).shape[-1] == SMALL_FILTERS[name][-1]
+
+
+@every_model
+def test_outputs_are_probabilities(name, rng):
+    model = small(name)
+    np.testing.assert_allclose(model(pictures(rng, model)).numpy().sum(-1), 1, rtol=1e-5)
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights": "imagenet"}, "no ImageNet weights .* train, or give the path"),
+        ({"weights": "/no/such.h5"}, "which does not exist"),
+        ({"input_shape": (31, 64, 3), "stem": "imagenet"}, "at least 32 x 32 .* use stem"),
+        ({"input_shape": (7, 7, 3)}, "at least 8 x 8"),
+        ({"input_shape": (32, 32)}, r"must be \(height, width, channels\)"),
+        ({"input_shape": (32, 32, None)}, r"must be \(height, width, channels\)"),
+        ({"num_classes": 0}, "`num_classes` must be at least 1; got 0"),
+        ({"filters": ()}, "`filters` must be positive numbers"),
+        ({"stem": "tiny"}, "`stem` must be 'imagenet' or 'small'; got 'tiny'"),
+        ({"input_shape": (None, None, 3)}, "include_top"),
+    ],
+)
+def test_bad_arguments_are_refused(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small(name, **arguments)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_bad_settings_are_refused(name):
+    with pytest.raises(ValueError, match="arguments of InstaThreshold; got .*statistik"):
+        small(name, threshold={"statistik": "mean"})
+    with pytest.raises(ValueError, match="arguments of InstaPReLU; got"):
+        small(name, prelu={"slope": 1})
+
+
+def test_mobilenet_widths_stay_or_double():
+    with pytest.raises(ValueError, match="or be twice as large; got 24 after 8"):
+        models.ReActNetA(filters=(8, 24))
+
+
+def test_unknown_model_is_told_the_nearest():
+    with pytest.raises(ValueError, match=r"Did you mean InstaResNet18\?"):
+        models.get("instaresnet")
+    with pytest.raises(ValueError, match="Models are InstaResNet18, .*; got 'x'.$"):
+        models.get("x")
+
+
+@every_model
+def test_docstring_tables_are_true(name):
+    rows = re.findall(r"(plus)?[^|\n]*\|[^|\n]*\|\s*([\d ]+) \| ([\d.]+) MiB", models.get(name).__doc__)
+    assert len(rows) == (2 if name in BASELINES else 1)
+    for plus, parameters, memory in rows:
+        model = models.get(name)(**({"plus": True} if plus else {}))
+        assert model.count_params() == int(parameters.replace(" ", ""))
+        assert f"{lq.models.ModelProfile(model).memory / 8 / 2**20:.2f}" == memory

@@ -1,0 +1,1 @@
+"""The models; their public door is `larq_insta.models`."""

@@ -1,0 +1,174 @@
+"""Binary residual networks, as functions of tensors that all models share.
+
+A model is a `BinaryNetFactory`: its `body` composes the block functions, which take the
+factory's two variable parts, `shift` (in front of a sign) and `activation`, from it.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import larq as lq
+import tensorflow as tf
+from larq_zoo.core import utils
+from larq_zoo.core.model_factory import ModelFactory
+from zookeeper import Field
+
+from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
+
+REDUCTION_RATIO = 32
+"""Of INSTA-Th+ in the "plus" models; a ratio that fits the size of INSTA-BNN+."""
+
+
+def batch_norm(x: tf.Tensor, name: str) -> tf.Tensor:
+    """Batch normalisation with the momentum and epsilon of PyTorch, as in ReActNet."""
+    return tf.keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, name=f"{name}_batch_norm"
+    )(x)
+
+
+def float_conv(
+    x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1
+) -> tf.Tensor:
+    """Full-precision convolution without bias."""
+    return tf.keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+
+
+def binary_conv(
+    x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1
+) -> tf.Tensor:
+    """Convolution of sign(x) with binary weights, scaled by mean |W| per output channel."""
+    return lq.layers.QuantConv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        pad_values=1.0,
+        use_bias=False,
+        input_quantizer="approx_sign",
+        kernel_quantizer="magnitude_aware_sign",
+        kernel_constraint="weight_clip",
+        kernel_initializer="glorot_normal",
+        name=f"{name}_conv",
+    )(x)
+
+
+def halve(x: tf.Tensor, name: str) -> tf.Tensor:
+    """2x2 average pooling; odd maps round up, as a strided "same" convolution does."""
+    return tf.keras.layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x)
+
+
+def add(x: tf.Tensor, shortcut: tf.Tensor, name: str) -> tf.Tensor:
+    return tf.keras.layers.Add(name=f"{name}_add")([x, shortcut])
+
+
+class BinaryNetFactory(ModelFactory):
+    """A network with ReActNet's static thresholds and activations.
+
+    Subclasses give `model_name`, `filters` and `body`, and may override `shift` and
+    `activation`. Layers have the same names in all kinds of one topology, so that
+    weights can go from one to another by name.
+    """
+
+    model_name: str = Field()
+    filters: tuple[int, ...] = Field()
+    stem: str = Field("imagenet")
+    input_shape: tuple[int | None, ...] | None = Field(None)
+
+    @property
+    def image_input(self) -> utils.TensorType:
+        self._check()
+        return super().image_input
+
+    def _check(self) -> None:
+        shape = self.input_shape
+        if self.input_tensor is not None:
+            shape = tuple(self.input_tensor.shape[1:])
+        if shape is not None and (len(shape) != 3 or not shape[-1]):
+            raise ValueError(
+                "`input_shape` must be (height, width, channels) with channels known; "
+                f"got {shape}."
+            )
+        smallest = 32 if self.stem == "imagenet" else 8
+        if shape is not None and any(size is not None and size < smallest for size in shape[:2]):
+            raise ValueError(
+                f"Images must have at least {smallest} x {smallest} pixels with "
+                f"stem={self.stem!r}; got input shape {shape}"
+                + (": use stem='small'." if self.stem == "imagenet" else ".")
+            )
+        if self.stem not in ("imagenet", "small"):
+            raise ValueError(f"`stem` must be 'imagenet' or 'small'; got {self.stem!r}.")
+        if not self.filters or min(self.filters) < 1:
+            raise ValueError(f"`filters` must be positive numbers; got {self.filters}.")
+        if self.num_classes < 1:
+            raise ValueError(f"`num_classes` must be at least 1; got {self.num_classes}.")
+        if self.weights == "imagenet":
+            raise ValueError(
+                f"There are no ImageNet weights for {self.model_name}: nobody has published "
+                "any; use weights=None and train, or give the path of your weights."
+            )
+        if self.weights is not None and not os.path.exists(self.weights):
+            raise ValueError(
+                f"`weights` must be None or the path of a weights file; got {self.weights!r}, "
+                "which does not exist."
+            )
+
+    def shift(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """What stands in front of a sign: `x - threshold`."""
+        return StaticThreshold(name=f"{name}_threshold")(x)
+
+    def activation(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        return RPReLU(name=f"{name}_prelu")(x)
+
+    def body(self, x: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+    def head(self, x: tf.Tensor) -> tf.Tensor:
+        x = utils.global_pool(x, name="head_global")
+        x = tf.keras.layers.Dense(self.num_classes, name="head_logits")(x)
+        return tf.keras.layers.Softmax(dtype=tf.float32, name="head_probs")(x)
+
+    def build(self) -> tf.keras.Model:
+        inputs = self.image_input
+        x = self.body(inputs)
+        if self.include_top:
+            x = self.head(x)
+        model = tf.keras.Model(inputs=inputs, outputs=x, name=self.model_name)
+        if self.weights is not None:
+            model.load_weights(self.weights)
+        return model
+
+
+class InstanceAware:
+    """Makes a `BinaryNetFactory` instance-aware: INSTA-Th (or INSTA-Th+) and INSTA-PReLU."""
+
+    plus: bool = Field(False)
+    threshold: Mapping[str, Any] | None = Field(None)
+    prelu: Mapping[str, Any] | None = Field(None)
+
+    def shift(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        options = {"reduction_ratio": REDUCTION_RATIO} if self.plus else {}
+        options |= self.threshold or {}
+        return _configured(InstaThreshold, options, f"{name}_threshold")(x)
+
+    def activation(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        return _configured(InstaPReLU, self.prelu or {}, f"{name}_prelu")(x)
+
+
+def _configured(
+    kind: type[tf.keras.layers.Layer], options: Mapping[str, Any], name: str
+) -> tf.keras.layers.Layer:
+    try:
+        return kind(**options, name=name)
+    except TypeError as error:
+        raise ValueError(
+            f"Settings must be arguments of {kind.__name__}; got {dict(options)}: {error}."
+        ) from error

@@ -1,0 +1,187 @@
+"""MobileNetV1 with binary 3x3 and 1x1 convolutions: ReActNetA and InstaMobileNetV1."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import tensorflow as tf
+from zookeeper import Field, factory
+
+from larq_insta.zoo.blocks import (
+    BinaryNetFactory,
+    InstanceAware,
+    add,
+    batch_norm,
+    binary_conv,
+    float_conv,
+    halve,
+)
+
+FILTERS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+
+
+@factory
+class ReActNetAFactory(BinaryNetFactory):
+    """MobileNetV1 with static thresholds."""
+
+    model_name: str = Field("reactnet_a")
+    filters: tuple[int, ...] = Field(FILTERS)
+
+    def _check(self) -> None:
+        super()._check()
+        for before, after in pairwise(self.filters):
+            if after not in (before, 2 * before):
+                raise ValueError(
+                    "Each of `filters` must equal its predecessor or be twice as large; "
+                    f"got {after} after {before}."
+                )
+
+    def body(self, x: tf.Tensor) -> tf.Tensor:
+        strides = 2 if self.stem == "imagenet" else 1
+        x = batch_norm(float_conv(x, self.filters[0], 3, "stem", strides=strides), "stem")
+        for block, (before, after) in enumerate(pairwise(self.filters), start=1):
+            downsample = after > before and block > 1
+            x = self._spatial(x, f"block{block}_spatial", downsample)
+            x = self._pointwise(x, f"block{block}_pointwise", widen=after > before)
+        return x
+
+    def _spatial(self, x: tf.Tensor, name: str, downsample: bool) -> tf.Tensor:
+        """Binary 3x3 convolution, the shortcut pooled where the map is halved."""
+        strides = 2 if downsample else 1
+        y = binary_conv(self.shift(x, name), x.shape[-1], 3, name, strides=strides)
+        shortcut = halve(x, f"{name}_shortcut") if downsample else x
+        return self.activation(add(batch_norm(y, name), shortcut, name), name)
+
+    def _pointwise(self, x: tf.Tensor, name: str, widen: bool) -> tf.Tensor:
+        """Binary 1x1 convolution, or two side by side to double the width."""
+        shifted = self.shift(x, name)
+        names = [f"{name}_a", f"{name}_b"] if widen else [name]
+        halves = [
+            add(batch_norm(binary_conv(shifted, x.shape[-1], 1, n), n), x, n) for n in names
+        ]
+        if widen:
+            return self.activation(tf.keras.layers.Concatenate(name=f"{name}_concat")(halves), name)
+        return self.activation(halves[0], name)
+
+
+@factory
+class InstaMobileNetV1Factory(InstanceAware, ReActNetAFactory):
+    """MobileNetV1 with instance-aware thresholds and PReLUs."""
+
+    model_name: str = Field("insta_mobilenet_v1")
+
+
+def ReActNetA(
+    *,
+    input_shape: Sequence[int | None] | None = None,
+    input_tensor: tf.Tensor | None = None,
+    weights: str | None = None,
+    include_top: bool = True,
+    num_classes: int = 1000,
+    stem: str = "imagenet",
+    filters: Sequence[int] = FILTERS,
+) -> tf.keras.Model:
+    """Instantiates ReActNet-A, the baseline of `InstaMobileNetV1` with static thresholds.
+
+    # ImageNet Metrics
+
+    | Top-1 Accuracy              | Parameters | Memory   |
+    | --------------------------- | ---------- | -------- |
+    | 69.4 % (the ReActNet paper) | 29 365 480 | 7.53 MiB |
+
+    # Arguments
+        input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
+            pixels, or 8 with the small stem.
+        input_tensor: Keras tensor to use as image input.
+        weights: `None` (random initialization) or the path of a weights file.
+        include_top: Whether to end with the classifier.
+        num_classes: Number of classes of the classifier.
+        stem: `"imagenet"` (stride 2) or `"small"` (stride 1) for small pictures.
+        filters: Width of the stem, then of each block; each equals its predecessor or is
+            twice as large, and every doubling but the first block's halves the map.
+
+    # Returns
+        A functional Keras model; its output is `(batch, num_classes)` probabilities, or
+        the last map `(batch, height, width, channels)` without top.
+
+    # Raises
+        ValueError: if an argument is invalid; `weights="imagenet"` too, as none exist.
+
+    # References
+        - [ReActNet: Towards Precise Binary Neural Network with Generalized Activation
+            Functions](https://arxiv.org/abs/2003.03488)
+    """
+    return ReActNetAFactory(
+        input_shape=None if input_shape is None else tuple(input_shape),
+        input_tensor=input_tensor,
+        weights=weights,
+        include_top=include_top,
+        num_classes=num_classes,
+        stem=stem,
+        filters=tuple(filters),
+    ).build()
+
+
+def InstaMobileNetV1(
+    *,
+    input_shape: Sequence[int | None] | None = None,
+    input_tensor: tf.Tensor | None = None,
+    weights: str | None = None,
+    include_top: bool = True,
+    num_classes: int = 1000,
+    stem: str = "imagenet",
+    filters: Sequence[int] = FILTERS,
+    plus: bool = False,
+    threshold: Mapping[str, Any] | None = None,
+    prelu: Mapping[str, Any] | None = None,
+) -> tf.keras.Model:
+    """Instantiates INSTA-BNN on MobileNetV1.
+
+    With all alphas at zero, where they start, it computes what `ReActNetA` computes.
+
+    # ImageNet Metrics
+
+    | Form | Top-1 Accuracy               | Parameters | Memory   |
+    | ---- | ---------------------------- | ---------- | -------- |
+    | base |                              | 29 386 312 | 7.61 MiB |
+    | plus | 72.2 % (the INSTA-BNN paper) | 29 735 422 | 8.94 MiB |
+
+    # Arguments
+        input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
+            pixels, or 8 with the small stem.
+        input_tensor: Keras tensor to use as image input.
+        weights: `None` (random initialization) or the path of a weights file.
+        include_top: Whether to end with the classifier.
+        num_classes: Number of classes of the classifier.
+        stem: `"imagenet"` (stride 2) or `"small"` (stride 1) for small pictures.
+        filters: Width of the stem, then of each block; each equals its predecessor or is
+            twice as large, and every doubling but the first block's halves the map.
+        plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
+        threshold: Arguments of every `InstaThreshold`, such as
+            `{"normalization": "batch"}`.
+        prelu: Arguments of every `InstaPReLU`, such as `{"instance_aware": ()}` for
+            ReActNet's RPReLU.
+
+    # Returns
+        A functional Keras model; its output is `(batch, num_classes)` probabilities, or
+        the last map `(batch, height, width, channels)` without top.
+
+    # Raises
+        ValueError: if an argument is invalid; `weights="imagenet"` too, as none exist.
+
+    # References
+        - [INSTA-BNN: Binary Neural Network with INSTAnce-aware
+            Threshold](https://arxiv.org/abs/2204.07439)
+    """
+    return InstaMobileNetV1Factory(
+        input_shape=None if input_shape is None else tuple(input_shape),
+        input_tensor=input_tensor,
+        weights=weights,
+        include_top=include_top,
+        num_classes=num_classes,
+        stem=stem,
+        filters=tuple(filters),
+        plus=plus,
+        threshold=threshold,
+        prelu=prelu,
+    ).build()

@@ -1,0 +1,173 @@
+"""ResNet-18 with one binary convolution a block: ReActNet18 and InstaResNet18."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from zookeeper import Field, factory
+
+from larq_insta.zoo.blocks import (
+    BinaryNetFactory,
+    InstanceAware,
+    add,
+    batch_norm,
+    binary_conv,
+    float_conv,
+    halve,
+)
+
+BLOCKS_PER_STAGE = 4
+
+
+@factory
+class ReActNet18Factory(BinaryNetFactory):
+    """ResNet-18 with static thresholds."""
+
+    model_name: str = Field("reactnet18")
+    filters: tuple[int, ...] = Field((64, 128, 256, 512))
+
+    def body(self, x: tf.Tensor) -> tf.Tensor:
+        x = self._stem(x)
+        for stage, filters in enumerate(self.filters, start=1):
+            for block in range(1, BLOCKS_PER_STAGE + 1):
+                x = self._block(x, filters, f"stage{stage}_block{block}", stage > 1 and block == 1)
+        return x
+
+    def _stem(self, x: tf.Tensor) -> tf.Tensor:
+        if self.stem == "small":
+            return batch_norm(float_conv(x, self.filters[0], 3, "stem"), "stem")
+        x = batch_norm(float_conv(x, self.filters[0], 7, "stem", strides=2), "stem")
+        return tf.keras.layers.MaxPool2D(3, strides=2, padding="same", name="stem_pool")(x)
+
+    def _block(self, x: tf.Tensor, filters: int, name: str, downsample: bool) -> tf.Tensor:
+        shortcut = x
+        if downsample:
+            shortcut_name = f"{name}_shortcut"
+            shortcut = float_conv(halve(x, shortcut_name), filters, 1, shortcut_name)
+            shortcut = batch_norm(shortcut, shortcut_name)
+        y = binary_conv(self.shift(x, name), filters, 3, name, strides=2 if downsample else 1)
+        y = add(batch_norm(y, name), shortcut, name)
+        return self.activation(y, name)
+
+
+@factory
+class InstaResNet18Factory(InstanceAware, ReActNet18Factory):
+    """ResNet-18 with instance-aware thresholds and PReLUs."""
+
+    model_name: str = Field("insta_resnet18")
+
+
+def ReActNet18(
+    *,
+    input_shape: Sequence[int | None] | None = None,
+    input_tensor: tf.Tensor | None = None,
+    weights: str | None = None,
+    include_top: bool = True,
+    num_classes: int = 1000,
+    stem: str = "imagenet",
+    filters: Sequence[int] = (64, 128, 256, 512),
+) -> tf.keras.Model:
+    """Instantiates ReActNet-18, the baseline of `InstaResNet18` with static thresholds.
+
+    # ImageNet Metrics
+
+    | Top-1 Accuracy              | Parameters | Memory   |
+    | --------------------------- | ---------- | -------- |
+    | 65.5 % (the ReActNet paper) | 11 714 024 | 4.05 MiB |
+
+    # Arguments
+        input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
+            pixels, or 8 with the small stem.
+        input_tensor: Keras tensor to use as image input.
+        weights: `None` (random initialization) or the path of a weights file.
+        include_top: Whether to end with the classifier.
+        num_classes: Number of classes of the classifier.
+        stem: `"imagenet"` (7x7 convolution of stride 2 and max-pooling) or `"small"` (3x3
+            convolution of stride 1) for small pictures.
+        filters: Width of each stage; every stage but the first halves the map.
+
+    # Returns
+        A functional Keras model; its output is `(batch, num_classes)` probabilities, or
+        the last map `(batch, height, width, channels)` without top.
+
+    # Raises
+        ValueError: if an argument is invalid; `weights="imagenet"` too, as none exist.
+
+    # References
+        - [ReActNet: Towards Precise Binary Neural Network with Generalized Activation
+            Functions](https://arxiv.org/abs/2003.03488)
+    """
+    return ReActNet18Factory(
+        input_shape=None if input_shape is None else tuple(input_shape),
+        input_tensor=input_tensor,
+        weights=weights,
+        include_top=include_top,
+        num_classes=num_classes,
+        stem=stem,
+        filters=tuple(filters),
+    ).build()
+
+
+def InstaResNet18(
+    *,
+    input_shape: Sequence[int | None] | None = None,
+    input_tensor: tf.Tensor | None = None,
+    weights: str | None = None,
+    include_top: bool = True,
+    num_classes: int = 1000,
+    stem: str = "imagenet",
+    filters: Sequence[int] = (64, 128, 256, 512),
+    plus: bool = False,
+    threshold: Mapping[str, Any] | None = None,
+    prelu: Mapping[str, Any] | None = None,
+) -> tf.keras.Model:
+    """Instantiates INSTA-BNN on ResNet-18.
+
+    With all alphas at zero, where they start, it computes what `ReActNet18` computes.
+
+    # ImageNet Metrics
+
+    | Form | Top-1 Accuracy               | Parameters | Memory   |
+    | ---- | ---------------------------- | ---------- | -------- |
+    | base | 68.5 % (the INSTA-BNN paper) | 11 721 256 | 4.08 MiB |
+    | plus |                              | 11 792 274 | 4.35 MiB |
+
+    # Arguments
+        input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
+            pixels, or 8 with the small stem.
+        input_tensor: Keras tensor to use as image input.
+        weights: `None` (random initialization) or the path of a weights file.
+        include_top: Whether to end with the classifier.
+        num_classes: Number of classes of the classifier.
+        stem: `"imagenet"` (7x7 convolution of stride 2 and max-pooling) or `"small"` (3x3
+            convolution of stride 1) for small pictures.
+        filters: Width of each stage; every stage but the first halves the map.
+        plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
+        threshold: Arguments of every `InstaThreshold`, such as
+            `{"normalization": "batch"}`.
+        prelu: Arguments of every `InstaPReLU`, such as `{"instance_aware": ()}` for
+            ReActNet's RPReLU.
+
+    # Returns
+        A functional Keras model; its output is `(batch, num_classes)` probabilities, or
+        the last map `(batch, height, width, channels)` without top.
+
+    # Raises
+        ValueError: if an argument is invalid; `weights="imagenet"` too, as none exist.
+
+    # References
+        - [INSTA-BNN: Binary Neural Network with INSTAnce-aware
+            Threshold](https://arxiv.org/abs/2204.07439)
+    """
+    return InstaResNet18Factory(
+        input_shape=None if input_shape is None else tuple(input_shape),
+        input_tensor=input_tensor,
+        weights=weights,
+        include_top=include_top,
+        num_classes=num_classes,
+        stem=stem,
+        filters=tuple(filters),
+        plus=plus,
+        threshold=threshold,
+        prelu=prelu,
+    ).build()
