@@ -54,11 +54,11 @@ def __dir__() -> list[str]:
 # be registered whichever package is imported first; importing TensorFlow here for that
 # would make `larq-insta --help` take seconds.
 @wrapt.when_imported("larq")
-def _register_with_larq(larq: ModuleType) -> None:
+def _register_with_larq(_larq: ModuleType) -> None:
     importlib.import_module("larq_insta.quantizers")
 
 
 @wrapt.when_imported("tensorflow")
-def _register_with_tensorflow(tensorflow: ModuleType) -> None:
+def _register_with_tensorflow(_tensorflow: ModuleType) -> None:
     if "larq" not in sys.modules:  # else Larq is just importing TensorFlow
         importlib.import_module("larq_insta.quantizers")

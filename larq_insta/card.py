@@ -7,7 +7,6 @@ JSON member; a `.tflite` has `labels.txt` too, where TFLite's own tools look for
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import larq_insta
-from larq_insta.data import Preprocessing
 from larq_insta.errors import InputError, first_line
+from larq_insta.preprocessing import Preprocessing
 
 _MEMBER = "larq_insta.json"
 _PACKAGES = ("tensorflow", "larq", "larq-compute-engine")
@@ -64,7 +63,7 @@ class Card:
         except (OSError, ValueError) as error:
             raise InputError(f"The card in {path} is damaged: {first_line(error)}") from error
         try:
-            pre = {
+            pre: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in values.pop("preprocessing").items()
             }
@@ -93,4 +92,4 @@ def written_whole(target: Path) -> Iterator[Path]:
     with folder:
         path = Path(folder.name) / target.name
         yield path
-        os.replace(path, target)
+        path.replace(target)

@@ -30,9 +30,7 @@ def load(path: Path) -> tf.keras.Model:
     if path.suffix not in (".keras", ".h5"):
         raise InputError(f"A checkpoint must be a .keras or .h5 file; got {str(path)!r}.")
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise InputError(
-            f"{path} is no whole .keras file: train again or use another checkpoint."
-        )
+        raise InputError(f"{path} is no whole .keras file: train again or use another checkpoint.")
     try:
         return tf.keras.models.load_model(path, compile=False)
     except Exception as error:

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_DEMO = {
+_DEMO: dict[str, Any] = {
     "model": "InstaResNet18",
     "model_arguments": {"filters": [16, 32, 64, 128]},
     "dataset": "digits",
 }
+
+
+class _Failure(click.ClickException):
+    exit_code = 2
 
 
 class _Command(click.Command):
@@ -34,9 +38,7 @@ class _Command(click.Command):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            failure = click.ClickException(" ".join(str(error).split()))
-            failure.exit_code = 2
-            raise failure from error
+            raise _Failure(" ".join(str(error).split())) from error
 
 
 class _Group(click.Group):
@@ -62,7 +64,7 @@ def _path(**kwargs: Any) -> click.Path:
     return click.Path(path_type=Path, **kwargs)
 
 
-def _filters(context: click.Context, option: click.Parameter, value: str | None) -> Any:
+def _filters(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
     if value is None:
         return None
     try:
@@ -73,7 +75,7 @@ def _filters(context: click.Context, option: click.Parameter, value: str | None)
         ) from error
 
 
-def _settings(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> Any:
+def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> Any:
     settings = {}
     for value in values:
         key, separator, content = value.partition("=")
@@ -209,9 +211,7 @@ def convert(
 @click.argument("file", type=_path())
 @click.option("--dataset", help="By default the one of the training.")
 @_data_options
-def evaluate(
-    file: Path, dataset: str | None, data_dir: str | None, manual_dir: str | None
-) -> None:
+def evaluate(file: Path, dataset: str | None, data_dir: str | None, manual_dir: str | None) -> None:
     """Test accuracy of FILE, a Keras checkpoint or a converted .tflite file."""
     import time
 
@@ -291,14 +291,22 @@ def demo(output: Path) -> None:
     """Train on digits, convert, check and predict: the whole way in three minutes."""
     from larq_insta import data, training
 
+    training.check_output(output)
     click.echo("1. Train a small InstaResNet18 on 1,437 handwritten digits.")
     result = training.train(training.Configuration(**_DEMO), output / "training", click.echo)
     click.echo(f"   Accuracy on 360 held-out digits: {result.test_accuracy:.1%}.")
     file = output / "digits.tflite"
     click.echo("2. Convert the best checkpoint with Larq Compute Engine and compare with Keras.")
     context = click.get_current_context()
-    context.invoke(convert, checkpoint=Path(result.checkpoint), target=file, dataset=None,
-                   data_dir=None, manual_dir=None, pictures=360)
+    context.invoke(
+        convert,
+        checkpoint=Path(result.checkpoint),
+        target=file,
+        dataset=None,
+        data_dir=None,
+        manual_dir=None,
+        pictures=360,
+    )
     click.echo("3. Evaluate the converted file on all held-out digits.")
     context.invoke(evaluate, file=file)
     click.echo("4. Predict five held-out digits from PNG files.")

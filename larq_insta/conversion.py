@@ -23,6 +23,7 @@ from larq_insta.errors import InputError, first_line
 from larq_insta.runtime import interpreter
 
 BINARY_CONVOLUTION = "LceBconv2d"
+_ENGINE_OPERATORS = (BINARY_CONVOLUTION, "LceQuantize", "LceDequantize", "LceBMaxPool2d")
 _KERNEL_QUANTIZERS = ("kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer")
 _BUILTIN_NAMES = {
     code: name
@@ -80,11 +81,18 @@ def lower(model: tf.keras.Model) -> bytes:
         try:
             tf.saved_model.save(module, folder, signatures=module.serve)
             # Not `convert_keras_model`: it hides errors and tries another way.
-            return lce.convert_saved_model(folder)
+            content = lce.convert_saved_model(folder)
         except Exception as error:
             raise InputError(
                 f"Larq Compute Engine cannot convert {model.name}: {first_line(error)}"
             ) from error
+    foreign = set(operators(content)) - set(_BUILTIN_NAMES.values()) - set(_ENGINE_OPERATORS)
+    if foreign:
+        raise InputError(
+            f"Every operator must be known to Larq Compute Engine; {', '.join(sorted(foreign))} "
+            f"of {model.name} is not: replace it."
+        )
+    return content
 
 
 def operators(content: bytes) -> Counter[str]:
@@ -97,9 +105,7 @@ def operators(content: bytes) -> Counter[str]:
         custom = code.CustomCode()
         names.append(custom.decode() if custom else _BUILTIN_NAMES[builtin])
     graph = model.Subgraphs(0)
-    return Counter(
-        names[graph.Operators(i).OpcodeIndex()] for i in range(graph.OperatorsLength())
-    )
+    return Counter(names[graph.Operators(i).OpcodeIndex()] for i in range(graph.OperatorsLength()))
 
 
 def binary_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
@@ -143,8 +149,13 @@ def check(
             "grouped binary convolutions."
         )
     keras, lite = model.predict(images, verbose=0), interpreter(content).predict(images)
+    if not (np.isfinite(keras).all() and np.isfinite(lite).all()):
+        raise InputError(
+            "A model's answers must be finite numbers; on the pictures of the check they are "
+            "not: look at the training's log for a loss that grew."
+        )
     agreement = float(np.mean(keras.argmax(-1) == lite.argmax(-1)))
-    if not np.isfinite(lite).all() or agreement < min_agreement:
+    if agreement < min_agreement:
         raise InputError(
             f"The converted model must agree with Keras on {min_agreement:.0%} of the pictures; "
             f"it does on {agreement:.1%} of {len(images)}: the file is not written."

@@ -1,7 +1,4 @@
-"""Labelled pictures: data sets, their preprocessing and augmentation.
-
-Pictures stay uint8 until they are batched and normalized.
-"""
+"""Labelled pictures: data sets by name or folder, in three parts, as batches."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.errors import InputError, first_line
+from larq_insta.preprocessing import Augmentation, Preprocessing, photo_crops, shifts
 
 _PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _IN_MEMORY_BYTES = 2 << 30
@@ -21,64 +19,6 @@ _SHUFFLE_BUFFER = 10_000
 _SPLIT_SEED = 0
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
-
-Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""From a uint8 picture and a seed of shape (2,) to the picture that the model sees."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From a picture of any size to what a model takes; goes with the model's files.
-
-    The centre square of `crop` times the shorter side is resized to `size` pixels,
-    coloured in `channels` (1 grey, 3 RGB), and normalized to `(pixel - mean) / std`.
-    """
-
-    size: int
-    channels: int
-    crop: float = 1.0
-    mean: tuple[float, ...] = (127.5,)
-    std: tuple[float, ...] = (127.5,)
-
-    def decode(self, data: tf.Tensor) -> tf.Tensor:
-        """Picture file contents to uint8 `(height, width, channels)`."""
-        image = tf.io.decode_image(data, channels=self.channels, expand_animations=False)
-        return tf.ensure_shape(image, (None, None, self.channels))
-
-    def resize(self, image: tf.Tensor) -> tf.Tensor:
-        """uint8 `(height, width, channels)` to uint8 `(size, size, channels)`."""
-        if image.shape[:2] == (self.size, self.size) and self.crop == 1.0:
-            return image
-        height, width = tf.unstack(tf.shape(image)[:2])
-        side = tf.cast(tf.minimum(height, width), tf.float32) * self.crop
-        side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
-        image = tf.image.crop_to_bounding_box(
-            image, (height - side) // 2, (width - side) // 2, side, side
-        )
-        return self._scale(image)
-
-    def random_crop(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """A random part of a large picture, as ImageNet training takes it."""
-        begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-            tf.shape(image),
-            tf.zeros((1, 0, 4)),
-            seed,
-            min_object_covered=0.1,
-            aspect_ratio_range=(3 / 4, 4 / 3),
-            area_range=(0.08, 1.0),
-            max_attempts=10,
-            use_image_if_no_bounding_boxes=True,
-        )
-        part = tf.slice(image, begin, extent)
-        return self._scale(tf.ensure_shape(part, (None, None, self.channels)))
-
-    def _scale(self, image: tf.Tensor) -> tf.Tensor:
-        image = tf.image.resize(image, (self.size, self.size), antialias=True)
-        return tf.saturate_cast(tf.round(image), tf.uint8)
-
-    def normalize(self, images: tf.Tensor) -> tf.Tensor:
-        """uint8 `(..., channels)` to float32 of the same shape."""
-        return (tf.cast(images, tf.float32) - list(self.mean)) / list(self.std)
 
 
 @dataclass(frozen=True)
@@ -197,7 +137,7 @@ def _digits(image_size: int | None, validation_share: float) -> ImageDataset:
         "digits",
         [str(digit) for digit in digits.target_names],
         pre,
-        _shifts(pre, 1, flip=False),
+        shifts(pre, 1, flip=False),
         (train, train_labels),
         (test, test_labels),
         validation_share,
@@ -209,9 +149,7 @@ def _folder(root: Path, size: int, validation_share: float) -> ImageDataset:
 
     if not root.is_dir():
         raise InputError(f"A data set's folder must exist; got {str(root)!r}: check the path.")
-    pre = Preprocessing(
-        size=size, channels=3, crop=0.875, mean=_IMAGENET_MEAN, std=_IMAGENET_STD
-    )
+    pre = Preprocessing(size=size, channels=3, crop=0.875, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
     parts = [root / "train", root / "test"]
     if all(part.is_dir() for part in parts):
         names = _class_folders(parts[0])
@@ -234,10 +172,8 @@ def _folder(root: Path, size: int, validation_share: float) -> ImageDataset:
                 f"({first_line(error)}): add pictures."
             ) from error
         train, test = (paths, labels), (test_paths, test_labels)
-    augment = _photo_augmentation(pre)
-    return _assemble(
-        str(root), names, pre, augment, train, test, validation_share, read=_read(pre)
-    )
+    augment = photo_crops(pre)
+    return _assemble(str(root), names, pre, augment, train, test, validation_share, read=_read(pre))
 
 
 def _class_folders(root: Path) -> list[str]:
@@ -311,13 +247,15 @@ def _tfds(
     if pixels * sum(sizes) < _IN_MEMORY_BYTES:
         size = image_size or min(picture)
         pre = Preprocessing(size=size, channels=channels)
-        parts = [_in_memory(builder, s) if n else _empty(pre) for s, n in zip(slices, sizes)]
-        augment = _shifts(pre, max(1, size // 8), flip=_may_flip(name))
+        parts = [
+            _in_memory(builder, s) if n else _empty(pre) for s, n in zip(slices, sizes, strict=True)
+        ]
+        augment = shifts(pre, max(1, size // 8), flip=_may_flip(name))
     else:
         pre = Preprocessing(
             image_size or 224, 3, crop=0.875, mean=_IMAGENET_MEAN, std=_IMAGENET_STD
         )
-        augment = _photo_augmentation(pre)
+        augment = photo_crops(pre)
         parts = [builder.as_dataset(split=s, as_supervised=True) for s in slices]
     splits = [Split(part, size) for part, size in zip(parts, sizes, strict=True)]
     return ImageDataset(name, names, pre, augment, *splits)
@@ -348,7 +286,7 @@ def _in_memory(builder: Any, split: str) -> tf.data.Dataset:
 
 def _may_flip(name: str) -> bool:
     # Characters change their meaning in a mirror; clothes, animals and things do not.
-    return name.split("/")[0].split(":")[0] in {
+    return name.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0] in {
         "cifar10",
         "cifar100",
         "fashion_mnist",
@@ -388,25 +326,3 @@ def _assemble(
     return ImageDataset(
         name, tuple(class_names), pre, augmentation, *(split(*part) for part in parts)
     )
-
-
-def _shifts(pre: Preprocessing, pixels: int, flip: bool) -> Augmentation:
-    """Random shifts of small pictures by up to `pixels`, and mirroring."""
-
-    def augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        image = pre.resize(image)
-        border = [[pixels, pixels], [pixels, pixels], [0, 0]]
-        image = tf.image.stateless_random_crop(tf.pad(image, border), pre_shape, seed)
-        return tf.image.stateless_random_flip_left_right(image, seed) if flip else image
-
-    pre_shape = (pre.size, pre.size, pre.channels)
-    return augment
-
-
-def _photo_augmentation(pre: Preprocessing) -> Augmentation:
-    """A random part of the picture, mirrored or not."""
-
-    def augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return tf.image.stateless_random_flip_left_right(pre.random_crop(image, seed), seed)
-
-    return augment

@@ -154,7 +154,9 @@ class _InstanceAware(_ChannelwiseLayer):
     def _instance_statistic(self, x: tf.Tensor) -> tf.Tensor:
         """Shape `(batch, 1, ..., 1, channels)`, float32 or float64."""
         statistic = self._statistic(x)
-        return tf.stop_gradient(statistic) if self.stop_gradient else statistic
+        if self.stop_gradient:
+            statistic = tf.stop_gradient(statistic)
+        return self.batch_norm(statistic) if self.normalization == "statistic" else statistic
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -260,11 +262,11 @@ class InstaThreshold(_InstanceAware, StaticThreshold):
         if self._has_alpha:
             self.alpha = self._add_vector("alpha", self.alpha_initializer, self.alpha_regularizer)
         if self.reduction_ratio is not None:
-            self._build_branch(self.input_spec.axes[-1])
+            channels = self.input_spec.axes[-1]
+            self._build_branch(channels, hidden=max(1, channels // self.reduction_ratio))
 
-    def _build_branch(self, channels: int) -> None:
+    def _build_branch(self, channels: int, hidden: int) -> None:
         wide = statistics.wide_dtype(self.dtype)
-        hidden = max(1, channels // self.reduction_ratio)
         self.branch_reduce = tf.keras.layers.Dense(
             hidden, "relu", kernel_initializer="he_normal", dtype=wide, name="branch_reduce"
         )
@@ -280,10 +282,9 @@ class InstaThreshold(_InstanceAware, StaticThreshold):
         _build_inside(self.branch_expand, (None, hidden))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        x = inputs if self.normalization is None else self.batch_norm(inputs)
+        x = self.batch_norm(inputs) if self.normalization == "batch" else inputs
         threshold = self._threshold(self._instance_statistic(x))
-        shifted = _add_saturated(x if self.normalization == "batch" else inputs, -threshold)
-        return _narrow(shifted, inputs.dtype)
+        return _narrow(_add_saturated(x, -threshold), inputs.dtype)
 
     def _threshold(self, statistic: tf.Tensor) -> tf.Tensor:
         """`TH` of shape `(batch, 1, ..., 1, channels)`."""
@@ -379,7 +380,7 @@ class RPReLU(_ChannelwiseLayer):
         negative = tf.cast(-slope, inputs.dtype) * tf.nn.relu(-shifted)
         return _add_saturated(tf.nn.relu(shifted) + negative, zeta)
 
-    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:  # noqa: ARG002
         return [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
 
     def get_config(self) -> dict[str, Any]:
@@ -465,8 +466,7 @@ class InstaPReLU(_InstanceAware, RPReLU):
         static = dict(zip(PARAMETERS, super()._parameters(inputs), strict=True))
         if not self.instance_aware:
             return list(static.values())
-        x = inputs if self.normalization is None else self.batch_norm(inputs)
-        statistic = self._instance_statistic(x)
+        statistic = self._instance_statistic(inputs)
         for name in self.instance_aware:
             alpha = tf.cast(getattr(self, f"alpha_{name}"), statistic.dtype)
             static[name] = alpha * statistic + tf.cast(static[name], statistic.dtype)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from larq_insta.errors import InputError
 from larq_insta.zoo.mobilenet_v1 import (
     InstaMobileNetV1,
     InstaMobileNetV1Factory,
@@ -42,11 +43,11 @@ def get(name: str) -> Callable[..., tf.keras.Model]:
     """The model function called `name`.
 
     # Raises
-        ValueError: if there is none of that name.
+        InputError: if there is none of that name.
     """
     if name in MODELS:
         return MODELS[name]
     lower = {known.lower(): known for known in MODELS}
     nearest = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)
     hint = f" Did you mean {lower[nearest[0]]}?" if nearest else ""
-    raise ValueError(f"Models are {', '.join(MODELS)}; got {name!r}.{hint}")
+    raise InputError(f"Models are {', '.join(MODELS)}; got {name!r}.{hint}")

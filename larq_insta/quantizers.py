@@ -77,10 +77,8 @@ class InstaSign(lq.quantizers.Quantizer):
             # `.h5` and SavedModel loading forgets packages and asks for bare names.
             known = {layer.__name__: layer for layer in (InstaThreshold, StaticThreshold)}
             threshold = tf.keras.utils.deserialize_keras_object(threshold, custom_objects=known)
-        self.threshold = threshold
-        self.sign = lq.quantizers.ApproxSign(
-            metrics=metrics, dtype=self.dtype_policy, name="sign"
-        )
+        self.threshold: tf.keras.layers.Layer = threshold
+        self.sign = lq.quantizers.ApproxSign(metrics=metrics, dtype=self.dtype_policy, name="sign")
 
     def build(self, input_shape: Any) -> None:
         # Weights in an .h5 file are told apart by their scoped names.

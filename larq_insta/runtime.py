@@ -11,8 +11,8 @@ from larq_compute_engine.tflite.python.interpreter import Interpreter
 
 from larq_insta import checkpoints
 from larq_insta.card import Card
-from larq_insta.data import Preprocessing
-from larq_insta.errors import InputError, first_line
+from larq_insta.errors import InputError
+from larq_insta.preprocessing import Preprocessing
 
 _IDENTIFIER = b"TFL3"
 
@@ -89,7 +89,9 @@ def open_model(path: Path) -> LiteModel | KerasModel:
     return LiteModel(path) if path.suffix == ".tflite" else KerasModel(path)
 
 
-def accuracy(model: LiteModel | KerasModel, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> tuple[float, int]:
+def accuracy(
+    model: LiteModel | KerasModel, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]
+) -> tuple[float, int]:
     """Top-1 accuracy (0 to 1) and number of pictures."""
     hits = [
         np.argmax(model.predict(images.numpy()), axis=-1) == labels.numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -75,14 +76,28 @@ def build(name: str, dataset: data.ImageDataset, arguments: dict[str, Any]) -> t
 
 
 def build_model(name: str, arguments: dict[str, Any]) -> tf.keras.Model:
+    """The model called `name`.
+
+    # Raises
+        InputError: if there is no such model or it does not take these arguments.
+    """
     try:
-        return models.get(name)(**arguments)
+        factory = models.get(name)
+        known = inspect.signature(factory).parameters
+        foreign = [argument for argument in arguments if argument not in known]
+        if foreign:
+            raise InputError(
+                f"{name} takes the arguments {', '.join(known)}; got {', '.join(foreign)}."
+            )
+        return factory(**arguments)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(first_line(error)) from error
 
 
 def train(
-    configuration: Configuration, output: Path, say: Callable[[str], None] = lambda line: None
+    configuration: Configuration, output: Path, say: Callable[[str], None] = lambda _: None
 ) -> Result:
     """Trains, and writes checkpoints, logs, configuration and result to `output`.
 
@@ -95,8 +110,8 @@ def train(
         InputError: if the configuration cannot be carried out or `output` not be written.
     """
     configuration.check()
-    _check_output(output)
     models.get(configuration.model)
+    check_output(output)
     tf.keras.utils.set_random_seed(configuration.seed)
     dataset = data.load(
         configuration.dataset,
@@ -198,19 +213,19 @@ class _Keeper(tf.keras.callbacks.Callback):
             checkpoints.save(self.model, self.folder / BEST, self.card)
 
 
-def _check_output(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        if any(output.iterdir()):
-            raise InputError(
-                f"The output folder must be new or empty; {output} is not: choose another."
-            )
-        if not os.access(output, os.W_OK):
-            raise InputError(f"The output folder must be writable; {output} is not.")
-    except OSError as error:
+def check_output(output: Path) -> None:
+    """Whether results can be written to a folder, which is not made yet.
+
+    # Raises
+        InputError: if not.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(
-            f"The output folder {output} cannot be made ({error.strerror}): choose another."
-        ) from error
+            f"The output folder must be new or empty; {output} is not: choose another."
+        )
+    existing = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"The output folder must be writable; {output} is not: choose another.")
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -253,15 +253,17 @@ def test_plus_branch_equals_numpy_and_starts_as_insta_threshold(rng):
     np.testing.assert_allclose(plus(x), x - branch[:, None, None])
 
 
-def test_batch_normalization_is_in_front_of_statistic_and_sign_or_statistic_alone(rng):
+def test_normalization_of_the_input_or_of_the_statistic(rng):
     x = rng.normal(2, 3, size=(3, 4, 5, 6))
     normal = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5)
     cube = (normal**3).mean((1, 2), keepdims=True)
     arguments = {"alpha_initializer": "ones", "dtype": "float64"}
     both = InstaThreshold(normalization="batch", **arguments)
     np.testing.assert_allclose(both(x, training=True), normal - cube)
+    cube = (x**3).mean((1, 2), keepdims=True)
+    normal = (cube - cube.mean((0, 1, 2))) / np.sqrt(cube.var((0, 1, 2)) + 1e-5)
     statistic = InstaThreshold(normalization="statistic", **arguments)
-    np.testing.assert_allclose(statistic(x, training=True), x - cube)
+    np.testing.assert_allclose(statistic(x, training=True), x - normal)
 
 
 def test_rprelu_equals_the_closed_form(rng):
@@ -286,9 +288,7 @@ def test_insta_prelu_equals_the_closed_form(aware, rng):
     x, upstream = rng.normal(size=(2, 3, 5, 4, 6))
     layer = InstaPReLU((aware,), dtype="float64")
     layer.build(x.shape)
-    values = dict(
-        zip(layers.PARAMETERS, vectors(rng, layer, *layers.PARAMETERS), strict=True)
-    )
+    values = dict(zip(layers.PARAMETERS, vectors(rng, layer, *layers.PARAMETERS), strict=True))
     (alpha,) = vectors(rng, layer, f"alpha_{aware}")
     y, (dx, dalpha) = gradients(layer, x, upstream, f"alpha_{aware}")
     cube = (x**3).mean((1, 2), keepdims=True)

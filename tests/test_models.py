@@ -173,13 +173,13 @@ def test_kinds_of_layers(name):
     assert kinds(small(BASELINES[name]), "_threshold") == {StaticThreshold}
     assert kinds(small(BASELINES[name]), "_prelu") == {RPReLU}
     plus = small(name, plus=True)
-    assert all(l.reduction_ratio for l in plus.layers if isinstance(l, InstaThreshold))
+    assert all(x.reduction_ratio for x in plus.layers if isinstance(x, InstaThreshold))
 
 
 @every_model
 def test_layer_names_are_explicit(name):
     first, second = small(name), small(name)
-    automatic = {l.name for l in first.layers} ^ {l.name for l in second.layers}
+    automatic = {x.name for x in first.layers} ^ {x.name for x in second.layers}
     assert all(name.startswith("input_") for name in automatic)
 
 
@@ -193,9 +193,7 @@ def test_every_size_from_32_pixels_up(name, size):
 @every_model
 def test_larq_zoo_arguments(name, rng):
     inputs = tf.keras.Input((32, 32, 1))
-    model = models.get(name)(
-        input_tensor=inputs, include_top=False, filters=SMALL_FILTERS[name]
-    )
+    model = models.get(name)(input_tensor=inputs, include_top=False, filters=SMALL_FILTERS[name])
     assert model.input is inputs
     assert len(model.output_shape) == 4
     assert model.output_shape[-1] == SMALL_FILTERS[name][-1]
@@ -254,9 +252,10 @@ def test_unknown_model_is_told_the_nearest():
 
 @every_model
 def test_docstring_tables_are_true(name):
-    rows = re.findall(r"(plus)?[^|\n]*\|[^|\n]*\|\s*([\d ]+) \| ([\d.]+) MiB", models.get(name).__doc__)
+    row = r"\| (?:(base|plus) +\| )?[^|\n]*\| ([\d ]+) \| ([\d.]+) MiB"
+    rows = re.findall(row, models.get(name).__doc__)
     assert len(rows) == (2 if name in BASELINES else 1)
-    for plus, parameters, memory in rows:
-        model = models.get(name)(**({"plus": True} if plus else {}))
+    for form, parameters, memory in rows:
+        model = models.get(name)(**({"plus": True} if form == "plus" else {}))
         assert model.count_params() == int(parameters.replace(" ", ""))
         assert f"{lq.models.ModelProfile(model).memory / 8 / 2**20:.2f}" == memory

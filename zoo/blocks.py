@@ -4,8 +4,8 @@ A model is a `BinaryNetFactory`: its `body` composes the block functions, which 
 factory's two variable parts, `shift` (in front of a sign) and `activation`, from it.
 """
 
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import larq as lq
@@ -82,6 +82,8 @@ class BinaryNetFactory(ModelFactory):
     filters: tuple[int, ...] = Field()
     stem: str = Field("imagenet")
     input_shape: tuple[int | None, ...] | None = Field(None)
+    # Larq Zoo's own type for it refuses this TensorFlow's Keras tensors.
+    input_tensor: Any = Field(None)
 
     @property
     def image_input(self) -> utils.TensorType:
@@ -94,8 +96,7 @@ class BinaryNetFactory(ModelFactory):
             shape = tuple(self.input_tensor.shape[1:])
         if shape is not None and (len(shape) != 3 or not shape[-1]):
             raise ValueError(
-                "`input_shape` must be (height, width, channels) with channels known; "
-                f"got {shape}."
+                f"`input_shape` must be (height, width, channels) with channels known; got {shape}."
             )
         smallest = 32 if self.stem == "imagenet" else 8
         if shape is not None and any(size is not None and size < smallest for size in shape[:2]):
@@ -115,7 +116,7 @@ class BinaryNetFactory(ModelFactory):
                 f"There are no ImageNet weights for {self.model_name}: nobody has published "
                 "any; use weights=None and train, or give the path of your weights."
             )
-        if self.weights is not None and not os.path.exists(self.weights):
+        if self.weights is not None and not Path(self.weights).exists():
             raise ValueError(
                 f"`weights` must be None or the path of a weights file; got {self.weights!r}, "
                 "which does not exist."

@@ -56,9 +56,7 @@ class ReActNetAFactory(BinaryNetFactory):
         """Binary 1x1 convolution, or two side by side to double the width."""
         shifted = self.shift(x, name)
         names = [f"{name}_a", f"{name}_b"] if widen else [name]
-        halves = [
-            add(batch_norm(binary_conv(shifted, x.shape[-1], 1, n), n), x, n) for n in names
-        ]
+        halves = [add(batch_norm(binary_conv(shifted, x.shape[-1], 1, n), n), x, n) for n in names]
         if widen:
             return self.activation(tf.keras.layers.Concatenate(name=f"{name}_concat")(halves), name)
         return self.activation(halves[0], name)

@@ -1,0 +1,277 @@
+"""The command line from end to end on real digits, and what it says to wrong input."""
+
+import json
+import runpy
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run
+
+from larq_insta import checkpoints, data, training
+from larq_insta.card import Card
+from larq_insta.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "digit.png"
+    image, _ = next(iter(data.load("digits").test.examples))
+    path.write_bytes(tf.io.encode_png(image).numpy())
+    return path
+
+
+def test_training_leaves_everything(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "best.keras",
+        "last.keras",
+        "config.json",
+        "log.csv",
+        "result.json",
+        "tensorboard",
+    }
+    config = json.loads((trained / "config.json").read_text())
+    assert config["model"] == "InstaResNet18"
+    assert config["model_arguments"] == {"filters": [4, 8]}
+    assert config["versions"]["tensorflow"] == tf.__version__
+    assert len((trained / "log.csv").read_text().splitlines()) == 3
+    result = json.loads((trained / "result.json").read_text())
+    assert 0 < result["test_accuracy"] <= 1
+    card = Card.read(trained / "best.keras")
+    assert card.class_names == tuple("0123456789")
+    assert card.training["epochs"] == 2
+
+
+def test_best_checkpoint_is_the_one_with_the_best_validation_accuracy(trained):
+    result = json.loads((trained / "result.json").read_text())
+    log = np.genfromtxt(trained / "log.csv", delimiter=",", names=True)
+    assert result["validation_accuracy"] == pytest.approx(log["val_accuracy"].max())
+    assert result["epoch"] == log["val_accuracy"].argmax() + 1
+    digits = data.load("digits")
+    model = checkpoints.load(trained / "best.keras")
+    batches = digits.evaluation_batches(digits.validation)
+    hits = [np.argmax(model(x), -1) == y for x, y in batches]
+    assert np.concatenate(hits).mean() == pytest.approx(result["validation_accuracy"])
+
+
+def test_same_seed_same_weights(trained, tmp_path):
+    run("train", "InstaResNet18", "--filters", "4,8", "--epochs", 2, "--output", tmp_path / "b")
+    first, second = (checkpoints.load(f / "last.keras") for f in (trained, tmp_path / "b"))
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_convert_evaluate_predict(trained, converted, picture):
+    keras = run("evaluate", trained / "best.keras")
+    lite = run("evaluate", converted)
+    accuracy = json.loads((trained / "result.json").read_text())["test_accuracy"]
+    assert f"Test accuracy {accuracy:.2%} on 360 pictures of digits" in keras
+    lite_accuracy = float(lite.split()[2].rstrip("%")) / 100
+    assert lite_accuracy == pytest.approx(accuracy, abs=0.01)
+    answers = [
+        run("predict", file, picture, picture) for file in (converted, trained / "best.keras")
+    ]
+    assert answers[0] == answers[1]
+    lines = answers[0].splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"{picture}: ")
+    assert lines[0].count("%") == 3
+
+
+def test_convert_says_what_it_checked(trained, tmp_path):
+    output = run("convert", trained / "last.keras", tmp_path / "m.tflite", "--pictures", 50)
+    assert "8 of 8 binary convolutions" in output
+    assert "of 50 pictures" in output
+
+
+def test_a_model_of_keras_itself_can_be_converted(trained, tmp_path):
+    model = checkpoints.load(trained / "best.keras")
+    model.save(tmp_path / "plain.keras")
+    output = run("convert", tmp_path / "plain.keras", tmp_path / "m.tflite", code=2)
+    assert "give it with --dataset" in output
+    run("convert", tmp_path / "plain.keras", tmp_path / "m.tflite", "--dataset", "digits")
+    assert Card.read(tmp_path / "m.tflite").class_names == tuple("0123456789")
+
+
+def test_summary_of_a_name_and_of_a_checkpoint(trained):
+    options = ["--image-size", 32, "--filters", "8,16", "--classes", 7, "--plus"]
+    table = run("summary", "InstaResNet18", *options)
+    assert "stage2_block4_prelu" in table
+    assert "(-1, 7)" in table
+    assert "(-1, 10)" in run("summary", trained / "best.keras")
+
+
+def test_settings_reach_the_layers(tmp_path):
+    run(
+        "train",
+        "InstaMobileNetV1",
+        "--filters",
+        "4,8",
+        "--epochs",
+        1,
+        "--plus",
+        "--threshold",
+        "normalization=batch",
+        "--threshold",
+        "reduction_ratio=2",
+        "--prelu",
+        'instance_aware=["zeta"]',
+        "--validation-share",
+        0,
+        "--output",
+        tmp_path / "run",
+    )
+    assert not (tmp_path / "run" / "best.keras").exists()  # nothing to choose it by
+    model = checkpoints.load(tmp_path / "run" / "last.keras")
+    threshold = model.get_layer("block1_spatial_threshold")
+    assert (threshold.normalization, threshold.reduction_ratio) == ("batch", 2)
+    assert model.get_layer("block1_spatial_prelu").instance_aware == ("zeta",)
+
+
+@pytest.mark.parametrize("script", ["train", "convert"])
+def test_root_scripts_are_the_same_commands(script, monkeypatch, capsys, pytestconfig):
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(pytestconfig.rootpath / f"{script}.py"), run_name="__main__")
+    assert end.value.code == 0
+    assert f"Usage: {script}.py [OPTIONS]" in capsys.readouterr().out
+
+
+TRAIN = ["train", "ReActNet18", "--filters", "4", "--epochs", "1", "--output", "{tmp}/new"]
+
+BAD = [
+    (["train", "InstaResNet", "--output", "{tmp}/new"], "Did you mean InstaResNet18?"),
+    ([*TRAIN, "--dataset", "digitz"], "Did you mean digits?"),
+    ([*TRAIN, "--dataset", "{tmp}/nowhere"], "folder must exist"),
+    ([*TRAIN, "--epochs", "0"], "`epochs` must be at least 1; got 0"),
+    ([*TRAIN, "--batch-size", "0"], "`batch_size` must be at least 1; got 0"),
+    ([*TRAIN, "--learning-rate", "-1"], "`learning_rate` must be positive; got -1.0"),
+    ([*TRAIN, "--learning-rate", "nan"], "`learning_rate` must be positive; got nan"),
+    ([*TRAIN, "--seed", "-1"], "`seed` must be at least 0"),
+    ([*TRAIN, "--image-size", "3"], "at least 8 pixels; got 3"),
+    ([*TRAIN, "--validation-share", "2"], "below 1; got 2.0"),
+    ([*TRAIN, "--filters", "4,x"], "widths are whole numbers"),
+    ([*TRAIN, "--filters", "0"], "`filters` must be positive"),
+    ([*TRAIN, "--stem", "imagenet"], "at least 32 x 32 pixels"),
+    ([*TRAIN, "--plus"], "got plus"),
+    ([*TRAIN, "--threshold", "x"], "settings are KEY=VALUE"),
+    (["train", "InstaResNet18", "--threshold", "x=1", "--output", "{tmp}/new"], "InstaThreshold"),
+    (["train", "ReActNet18"], "Missing option '--output'"),
+    (["train", "ReActNet18", "--output", "{tmp}"], "must be new or empty"),
+    (["train", "ReActNet18", "--output", "{file}/x"], "must be writable"),
+    (["convert", "{tmp}/no.keras", "{tmp}/new.tflite"], "must exist"),
+    (["convert", "{file}", "{tmp}/new.tflite"], "must be a .keras or .h5 file"),
+    (["convert", "{broken}.keras", "{tmp}/new.tflite"], "no whole .keras file"),
+    (["convert", "{broken}.h5", "{tmp}/new.tflite"], "cannot be read as a Keras checkpoint"),
+    (["convert", "{model}", "{tmp}/new.onnx"], "must be called *.tflite"),
+    (["convert", "{model}", "{file}/new.tflite"], "cannot be written"),
+    (["convert", "{model}", "{tmp}/new.tflite", "--pictures", "0"], "at least 1 picture"),
+    (["evaluate", "{tmp}/no.tflite"], "must exist"),
+    (["evaluate", "{file}"], "must be a .keras or .h5 file"),
+    (["evaluate", "{broken}.tflite"], "is cut off"),
+    (["evaluate", "{model}", "--dataset", "{folder}"], "same colour channels and classes"),
+    (["predict", "{model}"], "Missing argument 'IMAGE...'"),
+    (["predict", "{model}", "{tmp}/no.png"], "cannot be read (No such file"),
+    (["predict", "{model}", "{file}"], "must be a JPEG, PNG, GIF or BMP"),
+    (["predict", "{file}", "{file}"], "must be a .keras or .h5 file"),
+    (["summary", "InstaResNet18", "--image-size", "8"], "use stem='small'"),
+    (["summary", "Nothing"], "Models are InstaResNet18"),
+    (["demo", "--output", "{tmp}"], "must be new or empty"),
+]
+
+
+@pytest.fixture(scope="module")
+def places(trained, converted, tmp_path_factory):
+    root = tmp_path_factory.mktemp("bad")
+    (root / "text.txt").write_text("no model, no picture")
+    for source in (trained / "best.keras", converted):
+        (root / f"broken{source.suffix}").write_bytes(source.read_bytes()[:-100])
+    (root / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    for name in ("a", "b"):
+        (root / "folder" / name).mkdir(parents=True)
+        for i in range(5):
+            picture = tf.io.encode_png(np.full((9, 9, 3), i, np.uint8)).numpy()
+            (root / "folder" / name / f"{i}.png").write_bytes(picture)
+    return {
+        "file": root / "text.txt",
+        "broken": root / "broken",
+        "folder": root / "folder",
+        "model": trained / "best.keras",
+    }
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_wrong_input_gets_one_clear_line_and_exit_code_2(arguments, message, places, tmp_path):
+    (tmp_path / "kept.txt").write_text("kept")
+    output = run(*(a.format(tmp=tmp_path, **places) for a in arguments), code=2)
+    lines = [line for line in output.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in output
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept.txt"]
+
+
+def test_a_read_only_output_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.os, "access", lambda *_: False)  # tests may run as root
+    assert "must be writable" in run(*TRAIN[:-1], tmp_path / "new", code=2)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, monkeypatch):
+    compile_model = training._compile
+
+    def compile_with_nan(model, *args):
+        compile_model(model, *args)
+        model.compile("sgd", lambda y, p: tf.reduce_mean(p) * np.nan, metrics=["accuracy"])
+
+    monkeypatch.setattr(training, "_compile", compile_with_nan)
+    with pytest.raises(InputError, match="must stay finite; it did not in epoch 1"):
+        training.train(
+            training.Configuration("ReActNet18", model_arguments={"filters": [4]}, epochs=3),
+            tmp_path / "run",
+        )
+
+
+@pytest.mark.slow
+def test_demo_reaches_its_accuracy(tmp_path, monkeypatch):
+    output = run("demo", "--output", tmp_path / "demo")
+    accuracies = [
+        float(line.split("Test accuracy ")[1].split("%")[0])
+        for line in output.splitlines()
+        if "Test accuracy" in line
+    ]
+    assert min(accuracies) >= 90
+    assert "16 of 16 binary convolutions; same answer as Keras on " in output
+    assert (tmp_path / "demo" / "digits.tflite").stat().st_size < 300_000
+    assert output.count("_is_a_") == 5
+
+
+@pytest.mark.slow
+def test_fashion_mnist_of_the_debian_package(tmp_path):
+    files = "/usr/share/datasets/fashion-mnist"
+    options = ["--data-dir", tmp_path / "tfds", "--manual-dir", files]
+    run(
+        "train",
+        "InstaResNet18",
+        "--dataset",
+        "fashion_mnist",
+        "--filters",
+        "4,8,16",
+        "--epochs",
+        1,
+        "--batch-size",
+        250,
+        "--output",
+        tmp_path / "run",
+        *options,
+    )
+    card = Card.read(tmp_path / "run" / "best.keras")
+    assert card.class_names[9] == "Ankle boot"
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"] > 0.6
+    target = tmp_path / "m.tflite"
+    run("convert", tmp_path / "run" / "best.keras", target, *options)
+    output = run("evaluate", target, *options)
+    assert "on 10,000 pictures of fashion_mnist" in output
+    shutil.rmtree(tmp_path / "tfds")

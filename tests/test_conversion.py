@@ -1,0 +1,224 @@
+"""Lowering through Larq Compute Engine, and what the check must catch."""
+
+import json
+import zipfile
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import randomize
+
+from larq_insta import conversion, models, runtime
+from larq_insta.card import Card
+from larq_insta.errors import InputError
+from larq_insta.preprocessing import Preprocessing
+
+CARD = Card("InstaResNet18", {}, "digits", ("a", "b", "c"), Preprocessing(16, 3))
+
+
+@pytest.fixture(autouse=True)
+def _few_eager_functions():
+    tf.keras.backend.clear_session()
+
+
+def pictures(rng, count=32, side=16):
+    return rng.normal(size=(count, side, side, 3)).astype(np.float32)
+
+
+def small(name="InstaResNet18", **kwargs):
+    settings = {"input_shape": (16, 16, 3), "stem": "small", "num_classes": 3}
+    return models.get(name)(**{**settings, "filters": (8, 16), **kwargs})
+
+
+def binary_model(layer, *before, shape=(16, 16, 8)):
+    inputs = tf.keras.Input(shape)
+    x = inputs
+    for first in before:
+        x = first(x)
+    x = tf.keras.layers.GlobalAveragePooling2D()(layer(x))
+    return tf.keras.Model(inputs, tf.keras.layers.Softmax()(x))
+
+
+def binary_conv(input_quantizer="ste_sign", kind=lq.layers.QuantConv2D, **kwargs):
+    kernel = "depthwise" if kind is lq.layers.QuantDepthwiseConv2D else "kernel"
+    settings = {
+        f"{kernel}_quantizer": "ste_sign",
+        f"{kernel}_constraint": "weight_clip",
+        "padding": "same",
+        "pad_values": 1.0,
+        "input_quantizer": input_quantizer,
+    }
+    size = (3,) if kernel == "depthwise" else (8, 3)
+    return kind(*size, **{**settings, **kwargs})
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("InstaResNet18", {"plus": True}),
+        (
+            "InstaResNet18",
+            {
+                "threshold": {"normalization": "batch"},
+                "stem": "imagenet",
+                "input_shape": (35, 50, 3),
+            },
+        ),
+        ("InstaMobileNetV1", {"filters": (8, 16, 16, 32)}),
+        ("ReActNet18", {}),
+    ],
+)
+def test_the_file_answers_as_keras(name, arguments, rng):
+    model = small(name, **arguments)
+    randomize(model, rng, 0.01)
+    content = conversion.lower(model)
+    x = rng.normal(size=(32, *model.input_shape[1:])).astype(np.float32)
+    report = conversion.check(model, content, x)
+    assert report.binary_convolutions == len(conversion.binary_layers(model)) > 0
+    assert report.agreement >= 0.98
+    # Without a flipped sign only the order of float32 sums differs.
+    assert report.deviation < 1e-5
+
+
+def test_operators_of_a_block(rng):
+    model = small(filters=(8,))
+    randomize(model, rng, 0.01)  # alphas of zero would be folded away
+    counts = conversion.operators(conversion.lower(model))
+    assert counts["LceBconv2d"] == counts["LceQuantize"] == counts["PRELU"] == 4
+    assert counts["MEAN"] == 8
+    assert not {"POW", "NEG", "RELU"} & set(counts)
+
+
+def test_input_and_output_are_one_picture(rng):
+    reader = runtime.interpreter(conversion.lower(small()))
+    assert reader.input_shapes == [(1, 16, 16, 3)]
+    assert reader.output_shapes == [(1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (lambda: binary_model(binary_conv(kind=lq.layers.QuantDepthwiseConv2D)), "0 of 1"),
+        (lambda: binary_model(binary_conv(groups=2)), "0 of 1"),
+        (
+            lambda: binary_model(
+                binary_conv(),
+                binary_conv(input_quantizer=lq.quantizers.DoReFa(1)),
+            ),
+            "1 of 2",
+        ),
+    ],
+)
+def test_silent_fallbacks_to_float_are_caught(model, found, rng):
+    model = model()
+    x = rng.normal(size=(2, 16, 16, 8)).astype(np.float32)
+    with pytest.raises(InputError, match=f"must stay binary; {found} did"):
+        conversion.check(model, conversion.lower(model), x)
+
+
+def test_a_sign_of_its_own_counts_as_binary_input(rng):
+    model = binary_model(binary_conv(None), lq.quantizers.SteSign())
+    content = conversion.lower(model)
+    x = rng.normal(size=(4, 16, 16, 8)).astype(np.float32)
+    assert conversion.check(model, content, x).binary_convolutions == 1
+
+
+def test_binary_dense_layers_are_named(rng):
+    inputs = tf.keras.Input((16, 16, 8))
+    x = tf.keras.layers.Flatten()(binary_conv()(inputs))
+    dense = lq.layers.QuantDense(
+        3,
+        input_quantizer="ste_sign",
+        kernel_quantizer="ste_sign",
+        kernel_constraint="weight_clip",
+        name="classifier",
+    )
+    model = tf.keras.Model(inputs, tf.keras.layers.Softmax()(dense(x)))
+    x = rng.normal(size=(4, 16, 16, 8)).astype(np.float32)
+    assert conversion.check(model, conversion.lower(model), x).float_layers == ("classifier",)
+
+
+def test_wrong_answers_are_caught(rng):
+    """The converter's known miscompilation: symmetric padding of a strided convolution."""
+    inputs = tf.keras.Input((16, 16, 3))
+    x = tf.keras.layers.ZeroPadding2D(3)(inputs)
+    x = tf.keras.layers.Conv2D(8, 7, strides=2)(x)
+    x = tf.keras.layers.GlobalAveragePooling2D()(binary_conv()(x))
+    x = tf.keras.layers.BatchNormalization(momentum=0)(x)
+    model = tf.keras.Model(inputs, tf.keras.layers.Softmax()(x))
+    images = pictures(rng, 256)
+    model(images, training=True)  # spreads the answers over the classes
+    content = conversion.lower(model)
+    with pytest.raises(InputError, match="must agree with Keras on 98%"):
+        conversion.check(model, content, images)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: small(input_shape=(None, None, 3), include_top=False), "fixed input size"),
+        (lambda: tf.keras.Sequential([tf.keras.layers.Dense(3)]), "functional, with one input"),
+    ],
+)
+def test_models_that_cannot_be_converted_are_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        conversion.lower(model())
+
+
+def test_a_model_without_binary_convolutions_is_refused(rng):
+    model = binary_model(tf.keras.layers.Conv2D(3, 3), shape=(16, 16, 3))
+    with pytest.raises(InputError, match="must have binary convolutions"):
+        conversion.check(model, conversion.lower(model), pictures(rng))
+
+
+def test_mixed_precision_is_refused():
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = small()
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    with pytest.raises(InputError, match="must compute in float32; layer .* float16"):
+        conversion.lower(model)
+
+
+def test_operators_that_the_engine_does_not_know_are_refused():
+    inputs = tf.keras.Input((16, 16, 3))
+    outputs = tf.keras.layers.Lambda(lambda x: tf.math.igamma(x, x))(inputs)
+    with pytest.raises(InputError, match="must be known to Larq Compute Engine; .*Igamma"):
+        conversion.lower(tf.keras.Model(inputs, outputs))
+
+
+def test_errors_of_the_converter_are_shown(monkeypatch):
+    def fail(folder):
+        raise RuntimeError("the real reason\nand its trace")
+
+    monkeypatch.setattr(conversion.lce, "convert_saved_model", fail)
+    with pytest.raises(InputError, match="cannot convert insta_resnet18: the real reason$"):
+        conversion.lower(small())
+
+
+def test_nothing_is_written_when_the_check_fails(rng, tmp_path, monkeypatch):
+    target = tmp_path / "out" / "model.tflite"
+    images = pictures(rng)
+    images[:] = np.nan
+    with pytest.raises(InputError, match="must be finite"):
+        conversion.convert(small(), target, CARD, images)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_the_file_carries_what_predicting_needs(rng, tmp_path):
+    target = tmp_path / "model.tflite"
+    conversion.convert(small(), target, CARD, pictures(rng))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.tflite"]
+    assert Card.read(target) == CARD
+    with zipfile.ZipFile(target) as archive:
+        assert archive.read("labels.txt") == b"a\nb\nc\n"
+        assert json.loads(archive.read("larq_insta.json"))["preprocessing"]["size"] == 16
+    model = runtime.open_model(target)
+    assert model.predict(pictures(rng, 2)).shape == (2, 3)
+
+
+def test_a_target_of_another_kind_is_refused(rng, tmp_path):
+    with pytest.raises(InputError, match=r"must be called \*.tflite; got"):
+        conversion.convert(small(), tmp_path / "model.onnx", CARD, pictures(rng))
