@@ -34,5 +34,5 @@ setup(
         "wrapt>=1.11,<1.15",
         "zookeeper>=1.4,<2",
     ],
-    extras_require={"test": ["hypothesis", "mypy", "pytest", "pytest-cov", "ruff"]},
+    extras_require={"test": ["hypothesis", "mypy", "pytest", "pytest-cov", "pytest-xdist", "ruff"]},
 )

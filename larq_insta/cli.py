@@ -21,8 +21,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _DEMO: dict[str, Any] = {
     "model": "InstaResNet18",
-    "model_arguments": {"filters": [16, 32, 64, 128]},
+    "model_arguments": {"filters": [16, 32, 64]},
     "dataset": "digits",
+    "epochs": 40,
 }
 
 

@@ -9,18 +9,17 @@ from conftest import randomize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larq_insta import layers, quantizers
+from larq_insta import activations, layers, quantizers, thresholds
 from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
 from larq_insta.quantizers import InstaSign
 
 PUBLIC = {
     name: kind
-    for module in (layers, quantizers)
+    for module in (activations, thresholds, quantizers)
     for name, kind in vars(module).items()
     if inspect.isclass(kind)
     and issubclass(kind, tf.keras.layers.Layer)
     and kind.__module__ == module.__name__
-    and not name.startswith("_")
 }
 
 VARIANTS = {
@@ -31,7 +30,7 @@ VARIANTS = {
         {"statistic": "variance", "stop_gradient": True},
         {"statistic": "skewness", "normalization": "statistic"},
         {"normalization": "batch", "alpha_initializer": "ones", "alpha_regularizer": "l2"},
-        {"reduction_ratio": 2},
+        {"reduction_ratio": 2, "normalization": "statistic"},
         {"reduction_ratio": 16, "branch_activation": "tanh", "branch_combination": "replace"},
     ],
     "RPReLU": [{}, {"slope_initializer": "ones"}],
@@ -66,6 +65,7 @@ def one_layer_model(kind, arguments, rng):
 
 def test_the_suite_knows_every_public_layer():
     assert set(VARIANTS) == set(PUBLIC)
+    assert set(PUBLIC) == {*layers.__all__, "InstaSign"}
 
 
 @every_layer
@@ -288,12 +288,14 @@ def test_insta_prelu_equals_the_closed_form(aware, rng):
     x, upstream = rng.normal(size=(2, 3, 5, 4, 6))
     layer = InstaPReLU((aware,), dtype="float64")
     layer.build(x.shape)
-    values = dict(zip(layers.PARAMETERS, vectors(rng, layer, *layers.PARAMETERS), strict=True))
+    values = dict(
+        zip(activations.PARAMETERS, vectors(rng, layer, *activations.PARAMETERS), strict=True)
+    )
     (alpha,) = vectors(rng, layer, f"alpha_{aware}")
     y, (dx, dalpha) = gradients(layer, x, upstream, f"alpha_{aware}")
     cube = (x**3).mean((1, 2), keepdims=True)
     values[aware] = values[aware] + alpha * cube
-    gamma, slope, zeta = (values[name] for name in layers.PARAMETERS)
+    gamma, slope, zeta = (values[name] for name in activations.PARAMETERS)
     d = np.where(x > gamma, 1, slope)
     of_parameter = {
         "gamma": -d * upstream,

@@ -19,6 +19,9 @@ from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshol
 REDUCTION_RATIO = 32
 """Of INSTA-Th+ in the "plus" models; a ratio that fits the size of INSTA-BNN+."""
 
+NORMALIZATION = "statistic"
+"""Of all statistics in the models: raw cubes in the PReLUs made training diverge."""
+
 
 def batch_norm(x: tf.Tensor, name: str) -> tf.Tensor:
     """Batch normalisation with the momentum and epsilon of PyTorch, as in ReActNet."""
@@ -148,7 +151,7 @@ class BinaryNetFactory(ModelFactory):
         return model
 
 
-class InstanceAware:
+class WithInstaLayers:
     """Makes a `BinaryNetFactory` instance-aware: INSTA-Th (or INSTA-Th+) and INSTA-PReLU."""
 
     plus: bool = Field(False)
@@ -156,12 +159,15 @@ class InstanceAware:
     prelu: Mapping[str, Any] | None = Field(None)
 
     def shift(self, x: tf.Tensor, name: str) -> tf.Tensor:
-        options = {"reduction_ratio": REDUCTION_RATIO} if self.plus else {}
+        options: dict[str, Any] = {"normalization": NORMALIZATION}
+        if self.plus:
+            options["reduction_ratio"] = REDUCTION_RATIO
         options |= self.threshold or {}
         return _configured(InstaThreshold, options, f"{name}_threshold")(x)
 
     def activation(self, x: tf.Tensor, name: str) -> tf.Tensor:
-        return _configured(InstaPReLU, self.prelu or {}, f"{name}_prelu")(x)
+        options = {"normalization": NORMALIZATION, **(self.prelu or {})}
+        return _configured(InstaPReLU, options, f"{name}_prelu")(x)
 
 
 def _configured(

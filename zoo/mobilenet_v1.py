@@ -9,7 +9,7 @@ from zookeeper import Field, factory
 
 from larq_insta.zoo.blocks import (
     BinaryNetFactory,
-    InstanceAware,
+    WithInstaLayers,
     add,
     batch_norm,
     binary_conv,
@@ -63,7 +63,7 @@ class ReActNetAFactory(BinaryNetFactory):
 
 
 @factory
-class InstaMobileNetV1Factory(InstanceAware, ReActNetAFactory):
+class InstaMobileNetV1Factory(WithInstaLayers, ReActNetAFactory):
     """MobileNetV1 with instance-aware thresholds and PReLUs."""
 
     model_name: str = Field("insta_mobilenet_v1")
@@ -141,8 +141,8 @@ def InstaMobileNetV1(
 
     | Form | Top-1 Accuracy               | Parameters | Memory   |
     | ---- | ---------------------------- | ---------- | -------- |
-    | base |                              | 29 386 312 | 7.61 MiB |
-    | plus | 72.2 % (the INSTA-BNN paper) | 29 735 422 | 8.94 MiB |
+    | base |                              | 29 427 976 | 7.77 MiB |
+    | plus | 72.2 % (the INSTA-BNN paper) | 29 777 086 | 9.10 MiB |
 
     # Arguments
         input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
@@ -156,8 +156,9 @@ def InstaMobileNetV1(
             twice as large, and every doubling but the first block's halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
         threshold: Arguments of every `InstaThreshold`, such as
-            `{"normalization": "batch"}`.
-        prelu: Arguments of every `InstaPReLU`, such as `{"instance_aware": ()}` for
+            `{"normalization": "batch"}`; unlike the layer's own default, the models'
+            normalization is `"statistic"`.
+        prelu: Arguments of every `InstaPReLU`, likewise; `{"instance_aware": ()}` makes it
             ReActNet's RPReLU.
 
     # Returns

@@ -8,7 +8,7 @@ from zookeeper import Field, factory
 
 from larq_insta.zoo.blocks import (
     BinaryNetFactory,
-    InstanceAware,
+    WithInstaLayers,
     add,
     batch_norm,
     binary_conv,
@@ -51,7 +51,7 @@ class ReActNet18Factory(BinaryNetFactory):
 
 
 @factory
-class InstaResNet18Factory(InstanceAware, ReActNet18Factory):
+class InstaResNet18Factory(WithInstaLayers, ReActNet18Factory):
     """ResNet-18 with instance-aware thresholds and PReLUs."""
 
     model_name: str = Field("insta_resnet18")
@@ -129,8 +129,8 @@ def InstaResNet18(
 
     | Form | Top-1 Accuracy               | Parameters | Memory   |
     | ---- | ---------------------------- | ---------- | -------- |
-    | base | 68.5 % (the INSTA-BNN paper) | 11 721 256 | 4.08 MiB |
-    | plus |                              | 11 792 274 | 4.35 MiB |
+    | base | 68.5 % (the INSTA-BNN paper) | 11 735 720 | 4.13 MiB |
+    | plus |                              | 11 806 738 | 4.41 MiB |
 
     # Arguments
         input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
@@ -144,8 +144,9 @@ def InstaResNet18(
         filters: Width of each stage; every stage but the first halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
         threshold: Arguments of every `InstaThreshold`, such as
-            `{"normalization": "batch"}`.
-        prelu: Arguments of every `InstaPReLU`, such as `{"instance_aware": ()}` for
+            `{"normalization": "batch"}`; unlike the layer's own default, the models'
+            normalization is `"statistic"`.
+        prelu: Arguments of every `InstaPReLU`, likewise; `{"instance_aware": ()}` makes it
             ReActNet's RPReLU.
 
     # Returns

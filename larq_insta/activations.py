@@ -1,0 +1,179 @@
+"""Activations behind a block: ReActNet's RPReLU and INSTA-PReLU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from larq_insta.channelwise import ChannelwiseLayer, InstanceAware, add_saturated, check_choice
+
+PARAMETERS = ("gamma", "slope", "zeta")
+"""What RPReLU learns for each channel."""
+
+
+@tf.keras.utils.register_keras_serializable("larq_insta")
+class RPReLU(ChannelwiseLayer):
+    r"""PReLU with a learned shift on either side, ReActNet's RPReLU.
+
+    \\[
+    y = \begin{cases}
+      x - \gamma + \zeta & x > \gamma \\\
+      slope \cdot (x - \gamma) + \zeta & x \leq \gamma
+    \end{cases}
+    \\]
+
+    with one \\(\gamma\\), \\(\zeta\\) and \\(slope\\) a channel. Gradient, with upstream
+    gradient \\(g\\) and \\(d = 1\\) where \\(x > \gamma\\), else \\(slope\\):
+    \\(\partial L / \partial x = d g\\), \\(\partial L / \partial \gamma = -\sum d g\\),
+    \\(\partial L / \partial \zeta = \sum g\\) and \\(\partial L / \partial slope =
+    \sum_{x \leq \gamma} (x - \gamma) g\\).
+
+    # Arguments
+        slope_initializer: Initializer of the slope, the constant 0.25 by default.
+        gamma_initializer: Initializer of \\(\gamma\\).
+        zeta_initializer: Initializer of \\(\zeta\\).
+
+    # Input shape
+        `(batch, ..., channels)`, usually `(batch, height, width, channels)`.
+
+    # Output shape
+        Same as the input.
+
+    # Raises
+        ValueError: if the data is not channels-last or the number of channels unknown.
+
+    # References
+        - [ReActNet: Towards Precise Binary Neural Network with Generalized Activation
+            Functions](https://arxiv.org/abs/2003.03488)
+    """
+
+    def __init__(
+        self,
+        slope_initializer: Any = None,
+        gamma_initializer: Any = "zeros",
+        zeta_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if slope_initializer is None:
+            slope_initializer = tf.keras.initializers.Constant(0.25)
+        self.slope_initializer = tf.keras.initializers.get(slope_initializer)
+        self.gamma_initializer = tf.keras.initializers.get(gamma_initializer)
+        self.zeta_initializer = tf.keras.initializers.get(zeta_initializer)
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        self.gamma = self.add_vector("gamma", self.gamma_initializer)
+        self.slope = self.add_vector("slope", self.slope_initializer)
+        self.zeta = self.add_vector("zeta", self.zeta_initializer)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        gamma, slope, zeta = self._parameters(inputs)
+        shifted = add_saturated(inputs, -gamma)
+        if slope.shape.rank == 1:
+            slope = tf.reshape(slope, (*[1] * (inputs.shape.rank - 2), -1))
+        # This form, with a slope of one rank less than the input, becomes one TFLite PRELU.
+        negative = tf.cast(-slope, inputs.dtype) * tf.nn.relu(-shifted)
+        return add_saturated(tf.nn.relu(shifted) + negative, zeta)
+
+    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:  # noqa: ARG002
+        return [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "slope_initializer": tf.keras.initializers.serialize(self.slope_initializer),
+            "gamma_initializer": tf.keras.initializers.serialize(self.gamma_initializer),
+            "zeta_initializer": tf.keras.initializers.serialize(self.zeta_initializer),
+        }
+
+
+@tf.keras.utils.register_keras_serializable("larq_insta")
+class InstaPReLU(InstanceAware, RPReLU):
+    r"""RPReLU whose parameters depend on the instance, the paper's INSTA-PReLU.
+
+    Forward and gradient as for `RPReLU`, but each parameter \\(p\\) named in
+    `instance_aware` becomes, per instance and channel,
+
+    \\[p' = \alpha_p \cdot E[X^3] + p\\]
+
+    with the mean over height and width. With upstream gradient \\(h\\) of \\(p'\\)
+    (`RPReLU`'s formula, summed over one instance's \\(N\\) positions only):
+
+    \\[
+    \frac{\partial L}{\partial \alpha_p} = E[X^3] \, h, \quad
+    \frac{\partial L}{\partial p} = h
+    \\]
+
+    summed over the batch, and \\(3 \alpha_p x_i^2 h / N\\) is added to
+    \\(\partial L / \partial x_i\\).
+
+    !!! note "Our choices where the paper's text is not at hand"
+        \\(\gamma\\) alone is instance-aware by default: it is the PReLU's threshold. The
+        \\(\alpha_p\\) start at 0, so that the layer starts as ReActNet's RPReLU.
+
+    # Arguments
+        instance_aware: Which of `"gamma"`, `"slope"`, `"zeta"` depend on the instance.
+        statistic: `"cube_mean"` (\\(E[X^3]\\)), `"mean"`, `"variance"` or `"skewness"`.
+        normalization: `"statistic"` for batch normalisation (without learned scale and
+            shift) of the statistic, which keeps deep networks from diverging, as large
+            cubes make larger activations and these larger cubes; `None` for none.
+        alpha_initializer: Initializer of every \\(\alpha_p\\).
+        stop_gradient: If true no gradient passes through the statistic to the input.
+        **kwargs: As for `RPReLU`.
+
+    # Input shape
+        `(batch, ..., channels)`, usually `(batch, height, width, channels)`.
+
+    # Output shape
+        Same as the input.
+
+    # Raises
+        ValueError: if an argument is unknown, the data not channels-last or the number
+            of channels unknown.
+
+    # References
+        - [INSTA-BNN: Binary Neural Network with INSTAnce-aware
+            Threshold](https://arxiv.org/abs/2204.07439)
+    """
+
+    def __init__(
+        self,
+        instance_aware: Sequence[str] = ("gamma",),
+        statistic: str = "cube_mean",
+        normalization: str | None = None,
+        alpha_initializer: Any = "zeros",
+        stop_gradient: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(statistic, normalization, alpha_initializer, stop_gradient, **kwargs)
+        if isinstance(instance_aware, str):
+            instance_aware = (instance_aware,)
+        for parameter in instance_aware:
+            check_choice("instance_aware", parameter, PARAMETERS)
+        self.instance_aware = tuple(instance_aware)
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        for parameter in self.instance_aware:
+            vector = self.add_vector(f"alpha_{parameter}", self.alpha_initializer)
+            setattr(self, f"alpha_{parameter}", vector)
+        self.build_batch_norm(input_shape)
+
+    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+        static = dict(zip(PARAMETERS, super()._parameters(inputs), strict=True))
+        if not self.instance_aware:
+            return list(static.values())
+        statistic = self.instance_statistic(inputs)
+        for name in self.instance_aware:
+            alpha = tf.cast(getattr(self, f"alpha_{name}"), statistic.dtype)
+            static[name] = alpha * statistic + tf.cast(static[name], statistic.dtype)
+        return list(static.values())
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "instance_aware": list(self.instance_aware),
+        }

@@ -1,0 +1,115 @@
+"""What our layers share: vectors with one entry a channel, and a statistic of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from larq_insta import statistics
+
+
+class ChannelwiseLayer(tf.keras.layers.Layer):
+    """A layer whose weights are vectors with one entry a channel, kept in wide precision."""
+
+    def build(self, input_shape: Any) -> None:
+        shape = tf.TensorShape(input_shape)
+        if tf.keras.backend.image_data_format() != "channels_last":
+            raise ValueError(
+                f"{type(self).__name__} needs channels-last data; got the Keras setting "
+                "'channels_first': call tf.keras.backend.set_image_data_format('channels_last')."
+            )
+        if shape.rank is None or shape.rank < 2 or shape[-1] is None:
+            raise ValueError(
+                f"{type(self).__name__} needs inputs of shape (batch, ..., channels) with a "
+                f"known number of channels; got {shape}: give the channels in the input's shape."
+            )
+        self.input_spec = tf.keras.layers.InputSpec(ndim=shape.rank, axes={-1: shape[-1]})
+        super().build(input_shape)
+
+    def add_vector(
+        self, name: str, initializer: Any = "zeros", regularizer: Any = None
+    ) -> tf.Variable:
+        return self.add_weight(
+            name=name,
+            shape=(self.input_spec.axes[-1],),
+            initializer=initializer,
+            regularizer=regularizer,
+            # Mixed precision must not cast it: thresholds are computed in float32.
+            experimental_autocast=False,
+        )
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape(input_shape)
+
+
+class InstanceAware(ChannelwiseLayer):
+    """A layer with a statistic of its input, for each instance and channel."""
+
+    NORMALIZATIONS: tuple[str | None, ...] = (None, "statistic")
+
+    def __init__(
+        self,
+        statistic: str = "cube_mean",
+        normalization: str | None = None,
+        alpha_initializer: Any = "zeros",
+        stop_gradient: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_choice("normalization", normalization, self.NORMALIZATIONS)
+        self.statistic = statistic
+        self.normalization = normalization
+        self.alpha_initializer = tf.keras.initializers.get(alpha_initializer)
+        self.stop_gradient = stop_gradient
+        self._statistic = statistics.get(statistic)
+
+    def build_batch_norm(self, input_shape: Any) -> None:
+        if self.normalization is not None:
+            self.batch_norm = tf.keras.layers.BatchNormalization(
+                momentum=0.9,
+                epsilon=1e-5,
+                center=False,
+                scale=False,
+                dtype=statistics.wide_dtype(self.dtype),
+                name="batch_norm",
+            )
+            build_inside(self.batch_norm, input_shape)
+
+    def instance_statistic(self, x: tf.Tensor) -> tf.Tensor:
+        """Shape `(batch, 1, ..., 1, channels)`, float32 or float64."""
+        statistic = self._statistic(x)
+        if self.stop_gradient:
+            statistic = tf.stop_gradient(statistic)
+        return self.batch_norm(statistic) if self.normalization == "statistic" else statistic
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "statistic": self.statistic,
+            "normalization": self.normalization,
+            "alpha_initializer": tf.keras.initializers.serialize(self.alpha_initializer),
+            "stop_gradient": self.stop_gradient,
+        }
+
+
+def build_inside(layer: tf.keras.layers.Layer, input_shape: Any) -> None:
+    # Weights in an .h5 file are told apart by their scoped names.
+    with tf.name_scope(layer.name):
+        layer.build(input_shape)
+
+
+def add_saturated(x: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """`x + shift` in `x`'s precision, computed in `shift`'s; too large becomes the largest."""
+    return narrow(tf.cast(x, shift.dtype) + shift, x.dtype)
+
+
+def narrow(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return x if x.dtype == dtype else tf.saturate_cast(x, dtype)
+
+
+def check_choice(argument: str, value: Any, choices: Sequence[Any]) -> None:
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{argument}` must be one of {known}; got {value!r}.")
