@@ -15,16 +15,8 @@ from larq_insta.errors import InputError
 
 if TYPE_CHECKING:
     from larq_insta.data import ImageDataset
-    from larq_insta.runtime import KerasModel, LiteModel
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_DEMO: dict[str, Any] = {
-    "model": "InstaResNet18",
-    "model_arguments": {"filters": [16, 32, 64]},
-    "dataset": "digits",
-    "epochs": 40,
-}
 
 
 class _Failure(click.ClickException):
@@ -35,7 +27,8 @@ class _Command(click.Command):
     """Shows an `InputError` as one line and ends with exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        # TensorFlow logs even its search for a GPU as errors; real ones are raised.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
             return super().invoke(ctx)
         except InputError as error:
@@ -194,18 +187,10 @@ def convert(
     loaded = data.load(name, image_size=size, data_dir=data_dir, manual_dir=manual_dir)
     if card is None:
         card = Card(model.name, {}, name, loaded.class_names, loaded.preprocessing)
-    _check_fits(card.preprocessing.channels, len(card.class_names), loaded)
-    batches = loaded.evaluation_batches(loaded.test).unbatch().take(pictures)
-    images, _ = next(iter(batches.batch(pictures)))
-    report = conversion.convert(model, target, card, images.numpy())
-    click.echo(
-        f"{report.binary_convolutions} of {report.binary_convolutions} binary convolutions; "
-        f"same answer as Keras on {report.agreement:.1%} of {report.pictures} pictures (largest "
-        f"difference of a probability: median {report.deviation:.1g})."
-    )
-    for layer in report.float_layers:
-        click.echo(f"Layer {layer} runs in float: the engine has no binary dense operator.")
-    click.echo(f"{report.size / 1e6:.2f} MB: {target}")
+    _check_fits(model.input_shape[1:], model.output_shape[-1], loaded)
+    report = conversion.convert(model, target, card, loaded.test_pictures(pictures))
+    click.echo(report.describe())
+    click.echo(f"{target}: {report.size / 1e6:.2f} MB")
 
 
 @cli.command()
@@ -226,7 +211,8 @@ def evaluate(file: Path, dataset: str | None, data_dir: str | None, manual_dir: 
         data_dir=data_dir,
         manual_dir=manual_dir,
     )
-    _check_fits(card.preprocessing.channels, len(card.class_names), loaded)
+    size, channels = card.preprocessing.size, card.preprocessing.channels
+    _check_fits((size, size, channels), len(card.class_names), loaded)
     start = time.monotonic()
     accuracy, pictures = runtime.accuracy(model, loaded.evaluation_batches(loaded.test))
     click.echo(
@@ -246,21 +232,16 @@ def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
     model = runtime.open_model(file)
     images = [runtime.read_picture(path, model.card.preprocessing) for path in pictures]
     for path, image in zip(pictures, images, strict=True):
-        click.echo(f"{path}: {_answer(model, image, top)}")
+        click.echo(f"{path}: {runtime.answer(model, image, top)}")
 
 
-def _answer(model: LiteModel | KerasModel, image: Any, top: int) -> str:
-    probabilities = model.predict(image[None])[0]
-    best = probabilities.argsort()[::-1][:top]
-    return ", ".join(f"{model.card.class_names[i]} {probabilities[i]:.1%}" for i in best)
-
-
-def _check_fits(channels: int, classes: int, dataset: ImageDataset) -> None:
-    expected = (dataset.preprocessing.channels, len(dataset.class_names))
-    if (channels, classes) != expected:
+def _check_fits(shape: tuple[int | None, ...], classes: int, dataset: ImageDataset) -> None:
+    same_shape = all(a in (None, b) for a, b in zip(shape, dataset.input_shape, strict=True))
+    if not same_shape or classes != len(dataset.class_names):
         raise InputError(
-            f"Model and data set must have the same colour channels and classes; the model has "
-            f"{channels} and {classes}, {dataset.name} has {expected[0]} and {expected[1]}."
+            f"Model and data set must have the same picture shape and classes; the model has "
+            f"{shape} and {classes}, {dataset.name} has {dataset.input_shape} and "
+            f"{len(dataset.class_names)}: choose the data set with --dataset."
         )
 
 
@@ -289,44 +270,7 @@ def summary(model: str, image_size: int, channels: int, classes: int, **options:
     "--output", type=_path(), default="larq_insta_demo", show_default=True, help="A new folder."
 )
 def demo(output: Path) -> None:
-    """Train on digits, convert, check and predict: the whole way in three minutes."""
-    from larq_insta import data, training
+    """Train on digits, convert, check and predict: the whole way in two minutes."""
+    from larq_insta import demo
 
-    training.check_output(output)
-    click.echo("1. Train a small InstaResNet18 on 1,437 handwritten digits.")
-    result = training.train(training.Configuration(**_DEMO), output / "training", click.echo)
-    click.echo(f"   Accuracy on 360 held-out digits: {result.test_accuracy:.1%}.")
-    file = output / "digits.tflite"
-    click.echo("2. Convert the best checkpoint with Larq Compute Engine and compare with Keras.")
-    context = click.get_current_context()
-    context.invoke(
-        convert,
-        checkpoint=Path(result.checkpoint),
-        target=file,
-        dataset=None,
-        data_dir=None,
-        manual_dir=None,
-        pictures=360,
-    )
-    click.echo("3. Evaluate the converted file on all held-out digits.")
-    context.invoke(evaluate, file=file)
-    click.echo("4. Predict five held-out digits from PNG files.")
-    pictures = _write_pictures(data.load("digits"), output / "pictures", 5)
-    context.invoke(predict, file=file, pictures=pictures)
-    click.echo(
-        f"Everything is in {output}: checkpoints and logs in {output / 'training'} (see them "
-        f"with `tensorboard --logdir {output / 'training'}`), the file for phones and boards is "
-        f"{file}."
-    )
-
-
-def _write_pictures(dataset: ImageDataset, folder: Path, count: int) -> tuple[Path, ...]:
-    import tensorflow as tf
-
-    folder.mkdir()
-    paths = []
-    for i, (image, label) in enumerate(dataset.test.examples.take(count)):
-        path = folder / f"{i + 1}_is_a_{dataset.class_names[label]}.png"
-        path.write_bytes(tf.io.encode_png(image).numpy())
-        paths.append(path)
-    return tuple(paths)
+    demo.run(output, click.echo)

@@ -82,6 +82,11 @@ class ImageDataset:
         batches = examples.batch(batch_size).map(lambda x, y: (pre.normalize(x), y))
         return batches.prefetch(tf.data.AUTOTUNE)
 
+    def test_pictures(self, count: int) -> np.ndarray:
+        """The first `count` test pictures, normalized, `(pictures, height, width, channels)`."""
+        batches = self.evaluation_batches(self.test).unbatch().take(count).batch(count)
+        return next(iter(batches))[0].numpy()
+
 
 def load(
     name: str,

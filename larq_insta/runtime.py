@@ -11,7 +11,7 @@ from larq_compute_engine.tflite.python.interpreter import Interpreter
 
 from larq_insta import checkpoints
 from larq_insta.card import Card
-from larq_insta.errors import InputError
+from larq_insta.errors import InputError, first_line
 from larq_insta.preprocessing import Preprocessing
 
 _IDENTIFIER = b"TFL3"
@@ -59,7 +59,7 @@ class KerasModel:
     """
 
     def __init__(self, path: Path) -> None:
-        self._model = checkpoints.load(path)
+        self.network = checkpoints.load(path)
         card = Card.read(path)
         if card is None:
             raise InputError(
@@ -70,12 +70,21 @@ class KerasModel:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`."""
-        return self._model.predict_on_batch(np.asarray(images, np.float32))
+        return self.network.predict_on_batch(np.asarray(images, np.float32))
 
 
 def interpreter(content: bytes, num_threads: int = 1) -> Interpreter:
-    """Larq Compute Engine's interpreter, with its fastest kernels on x86."""
-    return Interpreter(content, num_threads=num_threads, use_indirect_bgemm=num_threads == 1)
+    """Larq Compute Engine's interpreter, with its fastest kernels on x86.
+
+    # Raises
+        InputError: if it cannot load the model.
+    """
+    try:
+        return Interpreter(content, num_threads=num_threads, use_indirect_bgemm=num_threads == 1)
+    except RuntimeError as error:
+        raise InputError(
+            f"Larq Compute Engine's interpreter cannot load the model: {first_line(error)}"
+        ) from error
 
 
 def open_model(path: Path) -> LiteModel | KerasModel:
@@ -99,6 +108,13 @@ def accuracy(
     ]
     right = np.concatenate(hits)
     return float(right.mean()), len(right)
+
+
+def answer(model: LiteModel | KerasModel, image: np.ndarray, top: int = 3) -> str:
+    """The `top` most probable classes of a normalized image `(h, w, c)`, in words."""
+    probabilities = model.predict(image[None])[0]
+    best = probabilities.argsort()[::-1][:top]
+    return ", ".join(f"{model.card.class_names[i]} {probabilities[i]:.1%}" for i in best)
 
 
 def read_picture(path: Path, preprocessing: Preprocessing) -> np.ndarray:

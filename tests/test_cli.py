@@ -83,7 +83,7 @@ def test_convert_evaluate_predict(trained, converted, picture):
 
 def test_convert_says_what_it_checked(trained, tmp_path):
     output = run("convert", trained / "last.keras", tmp_path / "m.tflite", "--pictures", 50)
-    assert "8 of 8 binary convolutions" in output
+    assert "8 of 8 convolutions are binary" in output
     assert "of 50 pictures" in output
 
 
@@ -172,7 +172,7 @@ BAD = [
     (["evaluate", "{tmp}/no.tflite"], "must exist"),
     (["evaluate", "{file}"], "must be a .keras or .h5 file"),
     (["evaluate", "{broken}.tflite"], "is cut off"),
-    (["evaluate", "{model}", "--dataset", "{folder}"], "same colour channels and classes"),
+    (["evaluate", "{model}", "--dataset", "{folder}"], "same picture shape and classes"),
     (["predict", "{model}"], "Missing argument 'IMAGE...'"),
     (["predict", "{model}", "{tmp}/no.png"], "cannot be read (No such file"),
     (["predict", "{model}", "{file}"], "must be a JPEG, PNG, GIF or BMP"),
@@ -243,7 +243,7 @@ def test_demo_reaches_its_accuracy(tmp_path, monkeypatch):
         if "Test accuracy" in line
     ]
     assert min(accuracies) >= 90
-    assert "12 of 12 binary convolutions; same answer as Keras on " in output
+    assert "12 of 12 convolutions are binary; same answer as Keras on " in output
     assert (tmp_path / "demo" / "digits.tflite").stat().st_size < 300_000
     assert output.count("_is_a_") == 5
 
