@@ -14,7 +14,7 @@ from larq_insta import __version__
 from larq_insta.errors import InputError
 
 if TYPE_CHECKING:
-    from larq_insta.data import ImageDataset
+    from larq_insta.dataset import ImageDataset
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -125,7 +125,12 @@ def _model_arguments(options: dict[str, Any]) -> dict[str, Any]:
 
 @cli.command()
 @click.argument("model")
-@click.option("--dataset", default="digits", show_default=True, help="See `larq_insta.data`.")
+@click.option(
+    "--dataset",
+    default="digits",
+    show_default=True,
+    help="Also fashion_mnist, cifar10 or another of TensorFlow Datasets, or a folder.",
+)
 @_data_options
 @click.option("--image-size", type=int, help="Pixels a side that the model sees.")
 @_model_options

@@ -1,91 +1,26 @@
-"""Labelled pictures: data sets by name or folder, in three parts, as batches."""
+"""Data sets of labelled pictures, by name or folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from larq_insta.dataset import ImageDataset, Split
 from larq_insta.errors import InputError, first_line
-from larq_insta.preprocessing import Augmentation, Preprocessing, photo_crops, shifts
+from larq_insta.preprocessing import (
+    Preprocessing,
+    photo_crops,
+    photo_preprocessing,
+    shifts,
+)
 
 _PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _IN_MEMORY_BYTES = 2 << 30
-_SHUFFLE_BUFFER = 10_000
 _SPLIT_SEED = 0
-_IMAGENET_MEAN = (123.675, 116.28, 103.53)
-_IMAGENET_STD = (58.395, 57.12, 57.375)
-
-
-@dataclass(frozen=True)
-class Split:
-    """A part of a data set: uint8 pictures with their labels, one by one."""
-
-    examples: tf.data.Dataset
-    size: int
-
-
-@dataclass(frozen=True)
-class ImageDataset:
-    """A labelled set of pictures in three parts; `validation` is held out of training."""
-
-    name: str
-    class_names: tuple[str, ...]
-    preprocessing: Preprocessing
-    augmentation: Augmentation
-    train: Split
-    validation: Split
-    test: Split
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        size = self.preprocessing.size
-        return size, size, self.preprocessing.channels
-
-    def training_batches(self, batch_size: int, seed: int, epochs: int) -> tf.data.Dataset:
-        """Shuffled, augmented batches of all epochs on end, without ragged batches.
-
-        Epoch e depends on `seed` and e alone.
-        """
-        normalize = self.preprocessing.normalize
-
-        def epoch(index: tf.Tensor) -> tf.data.Dataset:
-            epoch_seed = seed * 2**20 + index  # so that no two seeds share an epoch
-            # For this graph: the order shall not depend on the global seed.
-            tf.compat.v1.set_random_seed(1)
-            examples = self.train.examples.shuffle(
-                min(self.train.size, _SHUFFLE_BUFFER),
-                seed=epoch_seed,
-                reshuffle_each_iteration=False,
-            )
-
-            def augment(i: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> Any:
-                image, label = example
-                return self.augmentation(image, tf.stack([epoch_seed, i])), label
-
-            examples = examples.enumerate().map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-            return examples.batch(batch_size, drop_remainder=True)
-
-        batches = tf.data.Dataset.range(epochs).flat_map(epoch)
-        return batches.map(lambda x, y: (normalize(x), y)).prefetch(tf.data.AUTOTUNE)
-
-    def evaluation_batches(self, split: Split, batch_size: int = 100) -> tf.data.Dataset:
-        """Batches of `split` in its order, each picture once."""
-        pre = self.preprocessing
-        examples = split.examples.map(
-            lambda image, label: (pre.resize(image), label), num_parallel_calls=tf.data.AUTOTUNE
-        )
-        batches = examples.batch(batch_size).map(lambda x, y: (pre.normalize(x), y))
-        return batches.prefetch(tf.data.AUTOTUNE)
-
-    def test_pictures(self, count: int) -> np.ndarray:
-        """The first `count` test pictures, normalized, `(pictures, height, width, channels)`."""
-        batches = self.evaluation_batches(self.test).unbatch().take(count).batch(count)
-        return next(iter(batches))[0].numpy()
+_TEST_SPLITS = {"imagenet2012": ("validation",)}  # its test split has no labels
 
 
 def load(
@@ -138,14 +73,13 @@ def _digits(image_size: int | None, validation_share: float) -> ImageDataset:
         stratify=digits.target,
     )
     pre = Preprocessing(size=image_size or 8, channels=1)
-    return _assemble(
+    return ImageDataset(
         "digits",
-        [str(digit) for digit in digits.target_names],
+        tuple(str(digit) for digit in digits.target_names),
         pre,
         shifts(pre, 1, flip=False),
-        (train, train_labels),
-        (test, test_labels),
-        validation_share,
+        lambda image: image,
+        *_splits((train, train_labels), (test, test_labels), validation_share),
     )
 
 
@@ -154,7 +88,6 @@ def _folder(root: Path, size: int, validation_share: float) -> ImageDataset:
 
     if not root.is_dir():
         raise InputError(f"A data set's folder must exist; got {str(root)!r}: check the path.")
-    pre = Preprocessing(size=size, channels=3, crop=0.875, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
     parts = [root / "train", root / "test"]
     if all(part.is_dir() for part in parts):
         names = _class_folders(parts[0])
@@ -177,8 +110,15 @@ def _folder(root: Path, size: int, validation_share: float) -> ImageDataset:
                 f"({first_line(error)}): add pictures."
             ) from error
         train, test = (paths, labels), (test_paths, test_labels)
-    augment = photo_crops(pre)
-    return _assemble(str(root), names, pre, augment, train, test, validation_share, read=_read(pre))
+    pre = photo_preprocessing(size)
+    return ImageDataset(
+        str(root),
+        tuple(names),
+        pre,
+        photo_crops(pre),
+        lambda path: pre.decode(tf.io.read_file(path)),
+        *_splits(train, test, validation_share),
+    )
 
 
 def _class_folders(root: Path) -> list[str]:
@@ -208,10 +148,6 @@ def _pictures(root: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([path for path, _ in found]), labels
 
 
-def _read(pre: Preprocessing) -> Callable[[tf.Tensor], tf.Tensor]:
-    return lambda path: pre.decode(tf.io.read_file(path))
-
-
 def _tfds(
     name: str,
     image_size: int | None,
@@ -219,51 +155,82 @@ def _tfds(
     manual_dir: str | None,
     validation_share: float,
 ) -> ImageDataset:
-    import tensorflow_datasets as tfds
-
     builder = _tfds_builder(name, data_dir)
     features = builder.info.features
+    _check_features(name, features)
+    _prepare(builder, manual_dir)
+    slices = _tfds_slices(builder.info.splits, name, validation_share)
+    *picture, channels = features["image"].shape
+    pixels = sum(slices.values()) * channels * np.prod([side or np.inf for side in picture])
+    if pixels < _IN_MEMORY_BYTES:
+        size = image_size or min(picture)
+        pre = Preprocessing(size=size, channels=channels)
+        augmentation, read = shifts(pre, max(1, size // 8), flip=_may_flip(name)), tf.identity
+    else:
+        pre = photo_preprocessing(image_size or 224, channels)
+        augmentation, read = photo_crops(pre), pre.decode
+    parts = [
+        Split(_tfds_examples(builder, part, size, in_memory=read is tf.identity), size)
+        for part, size in slices.items()
+    ]
+    return ImageDataset(name, tuple(features["label"].names), pre, augmentation, read, *parts)
+
+
+def _check_features(name: str, features: Any) -> None:
     if not {"image", "label"} <= set(features):
         raise InputError(
             f"A data set must have images with one label each; {name} has "
             f"{', '.join(sorted(features))}: choose another."
         )
+    dtype, channels = features["image"].dtype, features["image"].shape[-1]
+    if dtype != np.uint8 or channels not in {1, 3}:
+        raise InputError(
+            f"Images must be uint8 with 1 or 3 channels; those of {name} are {dtype} with "
+            f"{channels}: choose another data set."
+        )
+
+
+def _prepare(builder: Any, manual_dir: str | None) -> None:
+    import tensorflow_datasets as tfds
+
     try:
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
         builder.download_and_prepare(download_config=config)
     except Exception as error:
         raise InputError(
-            f"The data set {name} could not be prepared ({first_line(error)}): check the "
+            f"The data set {builder.name} could not be prepared ({first_line(error)}): check the "
             "network, or give its files with --manual-dir or a prepared copy with --data-dir."
         ) from error
-    test = next((s for s in ("test", "validation") if s in builder.info.splits), None)
-    if "train" not in builder.info.splits or test is None:
+
+
+def _tfds_slices(splits: Any, name: str, validation_share: float) -> dict[str, int]:
+    """Names and sizes of the parts for training, validation and testing."""
+    candidates = _TEST_SPLITS.get(_plain(name), ("test", "validation"))
+    test = next((split for split in candidates if split in splits), None)
+    if "train" not in splits or test is None:
         raise InputError(
             f"A data set must have a train split and a test or validation split; {name} has "
-            f"{', '.join(builder.info.splits)}: choose another."
+            f"{', '.join(splits)}: choose another."
         )
-    held_out = round(builder.info.splits["train"].num_examples * validation_share)
-    kept = f"train[:-{held_out}]" if held_out else "train"
-    slices = [kept, f"train[-{held_out}:]" if held_out else "train[:0]", test]
-    sizes = [builder.info.splits[s].num_examples if s != "train[:0]" else 0 for s in slices]
-    *picture, channels = features["image"].shape
-    pixels = np.prod(picture) * channels if None not in picture else np.inf
-    names = tuple(features["label"].names)
-    if pixels * sum(sizes) < _IN_MEMORY_BYTES:
-        size = image_size or min(picture)
-        pre = Preprocessing(size=size, channels=channels)
-        parts = [
-            _in_memory(builder, s) if n else _empty(pre) for s, n in zip(slices, sizes, strict=True)
-        ]
-        augment = shifts(pre, max(1, size // 8), flip=_may_flip(name))
-    else:
-        pre = Preprocessing(
-            image_size or 224, 3, crop=0.875, mean=_IMAGENET_MEAN, std=_IMAGENET_STD
-        )
-        augment = photo_crops(pre)
-        parts = [builder.as_dataset(split=s, as_supervised=True) for s in slices]
-    splits = [Split(part, size) for part, size in zip(parts, sizes, strict=True)]
-    return ImageDataset(name, names, pre, augment, *splits)
+    total = splits["train"].num_examples
+    kept = total - round(total * validation_share)
+    return {
+        f"train[:{kept}]": kept,
+        f"train[{kept}:]": total - kept,
+        test: splits[test].num_examples,
+    }
+
+
+def _tfds_examples(builder: Any, part: str, size: int, *, in_memory: bool) -> tf.data.Dataset:
+    import tensorflow_datasets as tfds
+
+    if size == 0:  # which TensorFlow Datasets refuses to read
+        return _tfds_examples(builder, "train[:1]", 1, in_memory=in_memory).take(0)
+    if in_memory:
+        whole = builder.as_dataset(split=part, as_supervised=True, batch_size=-1)
+        return tf.data.Dataset.from_tensor_slices(whole)
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    return builder.as_dataset(split=part, as_supervised=True, decoders=undecoded)
 
 
 def _tfds_builder(name: str, data_dir: str | None) -> Any:
@@ -284,38 +251,22 @@ def _tfds_builder(name: str, data_dir: str | None) -> Any:
         raise InputError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
 
 
-def _in_memory(builder: Any, split: str) -> tf.data.Dataset:
-    whole = builder.as_dataset(split=split, as_supervised=True, batch_size=-1)
-    return tf.data.Dataset.from_tensor_slices(whole)
+def _plain(name: str) -> str:
+    """A data set's name without configuration and version."""
+    return name.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0]
 
 
 def _may_flip(name: str) -> bool:
     # Characters change their meaning in a mirror; clothes, animals and things do not.
-    return name.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0] in {
-        "cifar10",
-        "cifar100",
-        "fashion_mnist",
-        "stl10",
-    }
+    return _plain(name) in {"cifar10", "cifar100", "fashion_mnist", "stl10"}
 
 
-def _empty(pre: Preprocessing) -> tf.data.Dataset:
-    return tf.data.Dataset.from_tensor_slices(
-        (np.zeros((0, pre.size, pre.size, pre.channels), np.uint8), np.zeros(0, np.int64))
-    )
-
-
-def _assemble(
-    name: str,
-    class_names: Iterable[str],
-    pre: Preprocessing,
-    augmentation: Augmentation,
+def _splits(
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
     validation_share: float,
-    read: Callable[[tf.Tensor], tf.Tensor] = lambda image: image,
-) -> ImageDataset:
-    """A data set of arrays (of pictures, or of what `read` makes one from)."""
+) -> list[Split]:
+    """Arrays of pictures or paths, and of labels, in three parts."""
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(train[1]))
     held_out = round(len(order) * validation_share)
     parts = [
@@ -323,11 +274,7 @@ def _assemble(
         (train[0][order[:held_out]], train[1][order[:held_out]]),
         test,
     ]
-
-    def split(items: np.ndarray, labels: np.ndarray) -> Split:
-        examples = tf.data.Dataset.from_tensor_slices((items, labels.astype(np.int64)))
-        return Split(examples.map(lambda x, y: (read(x), y)), len(labels))
-
-    return ImageDataset(
-        name, tuple(class_names), pre, augmentation, *(split(*part) for part in parts)
-    )
+    return [
+        Split(tf.data.Dataset.from_tensor_slices((items, labels.astype(np.int64))), len(labels))
+        for items, labels in parts
+    ]

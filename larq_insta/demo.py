@@ -8,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from larq_insta import conversion, data, runtime, training
+from larq_insta.dataset import ImageDataset
 
 CONFIGURATION = training.Configuration(
     model="InstaResNet18",
@@ -51,7 +52,7 @@ def run(output: Path, say: Callable[[str], None]) -> None:
     )
 
 
-def _write_pictures(dataset: data.ImageDataset, folder: Path, count: int) -> list[Path]:
+def _write_pictures(dataset: ImageDataset, folder: Path, count: int) -> list[Path]:
     folder.mkdir()
     paths = []
     for i, (image, label) in enumerate(dataset.test.examples.take(count), start=1):

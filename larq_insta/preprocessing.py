@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+_IMAGENET_MEAN = (123.675, 116.28, 103.53)
+_IMAGENET_STD = (58.395, 57.12, 57.375)
+
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From a uint8 picture and a seed of shape (2,) to the picture that the model sees."""
 
@@ -64,6 +67,13 @@ class Preprocessing:
     def normalize(self, images: tf.Tensor) -> tf.Tensor:
         """uint8 `(..., channels)` to float32 of the same shape."""
         return (tf.cast(images, tf.float32) - list(self.mean)) / list(self.std)
+
+
+def photo_preprocessing(size: int, channels: int = 3) -> Preprocessing:
+    """ImageNet's: the centre 7/8 of a photograph, mean and deviation of its colours."""
+    if channels == 1:
+        return Preprocessing(size, channels, crop=0.875)
+    return Preprocessing(size, channels, 0.875, _IMAGENET_MEAN, _IMAGENET_STD)
 
 
 def shifts(pre: Preprocessing, pixels: int, flip: bool) -> Augmentation:

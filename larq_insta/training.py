@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from larq_insta import checkpoints, data, models
 from larq_insta.card import Card, written_whole
+from larq_insta.dataset import ImageDataset
 from larq_insta.errors import InputError, first_line
 
 BEST, LAST = "best.keras", "last.keras"
@@ -63,7 +64,7 @@ class Result:
     seconds: float
 
 
-def build(name: str, dataset: data.ImageDataset, arguments: dict[str, Any]) -> tf.keras.Model:
+def build(name: str, dataset: ImageDataset, arguments: dict[str, Any]) -> tf.keras.Model:
     """The model for a data set's pictures; small pictures get the small stem."""
     size = dataset.preprocessing.size
     settings = {
@@ -161,7 +162,7 @@ def train(
     return result
 
 
-def make_card(configuration: Configuration, dataset: data.ImageDataset) -> Card:
+def make_card(configuration: Configuration, dataset: ImageDataset) -> Card:
     recipe = ("epochs", "batch_size", "learning_rate", "seed", "validation_share")
     return Card(
         model=configuration.model,
@@ -182,7 +183,7 @@ def _compile(model: tf.keras.Model, configuration: Configuration, steps: int) ->
     )
 
 
-def _evaluate(model: tf.keras.Model, dataset: data.ImageDataset) -> tuple[float, float]:
+def _evaluate(model: tf.keras.Model, dataset: ImageDataset) -> tuple[float, float]:
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return tuple(model.evaluate(dataset.evaluation_batches(dataset.test), verbose=0))
 

@@ -1,8 +1,12 @@
 """Data sets, preprocessing and augmentation."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from larq_insta import data
 from larq_insta.errors import InputError
@@ -151,3 +155,69 @@ def test_bad_folders_are_refused(folder, tmp_path_factory):
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match="empty holds none"):
         data.load(str(folder))
+
+
+class TinyPhotos(tfds.core.GeneratorBasedBuilder):
+    """Twenty photographs of different sizes, as ImageNet has them."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = Path(__file__).parent
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(20), "validation": self._generate_examples(6)}
+
+    def _generate_examples(self, count):
+        rng = np.random.default_rng(count)
+        for i in range(count):
+            image = rng.integers(0, 256, (40 + i, 60 - i, 3)).astype(np.uint8)
+            yield i, {"image": image, "label": i % 2}
+
+
+def test_photographs_of_tensorflow_datasets(tmp_path):
+    dataset = data.load("tiny_photos", image_size=24, data_dir=str(tmp_path))
+    assert [s.size for s in (dataset.train, dataset.validation, dataset.test)] == [18, 2, 6]
+    assert dataset.train.examples.element_spec[0].dtype == tf.string  # shuffled undecoded
+    images, labels = arrays(dataset.training_batches(6, seed=0, epochs=1))
+    assert images.shape == (18, 24, 24, 3)
+    images, labels = arrays(dataset.evaluation_batches(dataset.test))
+    assert images.shape == (6, 24, 24, 3)
+    assert sorted(labels) == [0, 0, 0, 1, 1, 1]
+    no_validation = data.load("tiny_photos", data_dir=str(tmp_path), validation_share=0)
+    assert (no_validation.train.size, no_validation.validation.size) == (20, 0)
+
+
+def test_imagenet_is_tested_on_its_validation_split():
+    sizes = {"train": 1000, "validation": 50, "test": 100}
+    splits = {name: SimpleNamespace(num_examples=size) for name, size in sizes.items()}
+    slices = data._tfds_slices(splits, "imagenet2012:5.*.*", 0.1)
+    assert slices == {"train[:900]": 900, "train[900:]": 100, "validation": 50}
+    assert "test" in data._tfds_slices(splits, "other", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"text": None}, "must have images with one label each; x has text"),
+        ({"image": SimpleNamespace(dtype=np.uint16, shape=(8, 8, 1)), "label": None}, "uint16"),
+        ({"image": SimpleNamespace(dtype=np.uint8, shape=(8, 8, 4)), "label": None}, "with 4"),
+    ],
+)
+def test_other_kinds_of_data_sets_are_refused(features, message):
+    with pytest.raises(InputError, match=message):
+        data._check_features("x", features)
+
+
+def test_data_sets_without_test_pictures_are_refused():
+    with pytest.raises(InputError, match="must have a train split and a test .*; x has train"):
+        data._tfds_slices({"train": SimpleNamespace(num_examples=3)}, "x", 0.1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import randomize
+from zookeeper import configure
 
 from larq_insta import models
 from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
@@ -259,3 +260,13 @@ def test_docstring_tables_are_true(name):
         model = models.get(name)(**({"plus": True} if form == "plus" else {}))
         assert model.count_params() == int(parameters.replace(" ", ""))
         assert f"{lq.models.ModelProfile(model).memory / 8 / 2**20:.2f}" == memory
+
+
+@every_model
+def test_factories_can_be_configured_by_zookeeper(name):
+    factory = getattr(models, f"{name}Factory")()
+    settings = {"num_classes": 5, "stem": "small", "filters": SMALL_FILTERS[name]}
+    configure(factory, {"input_shape": (12, 12, 3), **settings})
+    built, expected = factory.build(), small(name)
+    assert [w.name for w in built.weights] == [w.name for w in expected.weights]
+    assert [w.shape for w in built.weights] == [w.shape for w in expected.weights]
