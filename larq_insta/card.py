@@ -7,10 +7,7 @@ JSON member; a `.tflite` has `labels.txt` too, where TFLite's own tools look for
 from __future__ import annotations
 
 import json
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -73,23 +70,3 @@ class Card:
             raise InputError(
                 f"The card in {path} is of another version of larq_insta: {first_line(error)}"
             ) from error
-
-
-@contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to; it becomes `target` at the end, or vanishes.
-
-    # Raises
-        InputError: if the folder cannot be written.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".larq_insta-")
-    except OSError as error:
-        raise InputError(
-            f"{target} cannot be written ({error.strerror}): choose another place."
-        ) from error
-    with folder:
-        path = Path(folder.name) / target.name
-        yield path
-        path.replace(target)

@@ -8,8 +8,9 @@ from pathlib import Path
 import tensorflow as tf
 
 import larq_insta.quantizers  # noqa: F401  (registers what checkpoints name)
-from larq_insta.card import Card, written_whole
+from larq_insta.card import Card
 from larq_insta.errors import InputError, first_line
+from larq_insta.files import written_whole
 
 
 def save(model: tf.keras.Model, path: Path, card: Card) -> None:

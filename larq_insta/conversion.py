@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 from larq_compute_engine.mlir.python import tflite_schema
 
-from larq_insta.card import Card, written_whole
+from larq_insta.card import Card
 from larq_insta.errors import InputError, first_line
+from larq_insta.files import check_writable, written_whole
 from larq_insta.runtime import interpreter
 
 BINARY_CONVOLUTION = "LceBconv2d"
@@ -190,9 +191,10 @@ def convert(model: tf.keras.Model, target: Path, card: Card, images: np.ndarray)
     """
     if target.suffix != ".tflite":
         raise InputError(f"A converted file must be called *.tflite; got {str(target)!r}.")
+    check_writable(target)
+    content = lower(model)
+    report = check(model, content, images)
     with written_whole(target) as partial:
-        content = lower(model)
-        report = check(model, content, images)
         partial.write_bytes(content)
         card.append_to(partial)
     return report

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,9 +15,10 @@ from typing import Any
 import tensorflow as tf
 
 from larq_insta import checkpoints, data, models
-from larq_insta.card import Card, written_whole
+from larq_insta.card import Card
 from larq_insta.dataset import ImageDataset
 from larq_insta.errors import InputError, first_line
+from larq_insta.files import check_writable, written_whole
 
 BEST, LAST = "best.keras", "last.keras"
 
@@ -134,29 +134,10 @@ def train(
     )
     keeper = _Keeper(output, card)
     start = time.monotonic()
-    model.fit(
-        dataset.training_batches(batch_size, configuration.seed, configuration.epochs),
-        epochs=configuration.epochs,
-        steps_per_epoch=steps,
-        validation_data=(
-            dataset.evaluation_batches(dataset.validation) if dataset.validation.size else None
-        ),
-        callbacks=[
-            tf.keras.callbacks.CSVLogger(output / "log.csv"),
-            tf.keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False),
-            keeper,
-        ],
-        verbose="auto" if sys.stdout.isatty() else 2,
-    )
+    _fit(model, dataset, configuration, batch_size, steps, keeper)
     seconds = time.monotonic() - start
-    if keeper.diverged:
-        raise InputError(
-            f"The loss must stay finite; it did not in epoch {keeper.diverged}: lower the learning "
-            f"rate (it was {configuration.learning_rate}). Checkpoints of the epochs before are "
-            f"in {output}."
-        )
     best = output / (BEST if dataset.validation.size else LAST)
-    _, accuracy = _evaluate(checkpoints.load(best), dataset)
+    accuracy = _test_accuracy(checkpoints.load(best), dataset)
     result = Result(str(best), accuracy, keeper.best, keeper.epoch, round(seconds, 1))
     _write_json(output / "result.json", asdict(result) | {"checkpoint": best.name})
     return result
@@ -183,9 +164,39 @@ def _compile(model: tf.keras.Model, configuration: Configuration, steps: int) ->
     )
 
 
-def _evaluate(model: tf.keras.Model, dataset: ImageDataset) -> tuple[float, float]:
+def _fit(
+    model: tf.keras.Model,
+    dataset: ImageDataset,
+    configuration: Configuration,
+    batch_size: int,
+    steps: int,
+    keeper: _Keeper,
+) -> None:
+    validation = dataset.evaluation_batches(dataset.validation) if dataset.validation.size else None
+    model.fit(
+        dataset.training_batches(batch_size, configuration.seed, configuration.epochs),
+        epochs=configuration.epochs,
+        steps_per_epoch=steps,
+        validation_data=validation,
+        callbacks=[
+            tf.keras.callbacks.CSVLogger(keeper.folder / "log.csv"),
+            tf.keras.callbacks.TensorBoard(keeper.folder / "tensorboard", write_graph=False),
+            keeper,
+        ],
+        verbose="auto" if sys.stdout.isatty() else 2,
+    )
+    if keeper.diverged:
+        raise InputError(
+            f"The loss must stay finite; it did not in epoch {keeper.diverged}: lower the learning "
+            f"rate (it was {configuration.learning_rate}). Checkpoints of the epochs before are "
+            f"in {keeper.folder}."
+        )
+
+
+def _test_accuracy(model: tf.keras.Model, dataset: ImageDataset) -> float:
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    return tuple(model.evaluate(dataset.evaluation_batches(dataset.test), verbose=0))
+    _, accuracy = model.evaluate(dataset.evaluation_batches(dataset.test), verbose=0)
+    return accuracy
 
 
 class _Keeper(tf.keras.callbacks.Callback):
@@ -224,9 +235,7 @@ def check_output(output: Path) -> None:
         raise InputError(
             f"The output folder must be new or empty; {output} is not: choose another."
         )
-    existing = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"The output folder must be writable; {output} is not: choose another.")
+    check_writable(output / LAST)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

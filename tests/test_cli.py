@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from conftest import run
 
-from larq_insta import checkpoints, data, training
+from larq_insta import checkpoints, data, files, models, training
 from larq_insta.card import Card
 from larq_insta.errors import InputError
 
@@ -87,12 +87,13 @@ def test_convert_says_what_it_checked(trained, tmp_path):
     assert "of 50 pictures" in output
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
 def test_a_model_of_keras_itself_can_be_converted(trained, tmp_path):
     model = checkpoints.load(trained / "best.keras")
-    model.save(tmp_path / "plain.keras")
-    output = run("convert", tmp_path / "plain.keras", tmp_path / "m.tflite", code=2)
+    model.save(tmp_path / "plain.h5")
+    output = run("convert", tmp_path / "plain.h5", tmp_path / "m.tflite", code=2)
     assert "give it with --dataset" in output
-    run("convert", tmp_path / "plain.keras", tmp_path / "m.tflite", "--dataset", "digits")
+    run("convert", tmp_path / "plain.h5", tmp_path / "m.tflite", "--dataset", "digits")
     assert Card.read(tmp_path / "m.tflite").class_names == tuple("0123456789")
 
 
@@ -161,13 +162,13 @@ BAD = [
     (["train", "InstaResNet18", "--threshold", "x=1", "--output", "{tmp}/new"], "InstaThreshold"),
     (["train", "ReActNet18"], "Missing option '--output'"),
     (["train", "ReActNet18", "--output", "{tmp}"], "must be new or empty"),
-    (["train", "ReActNet18", "--output", "{file}/x"], "must be writable"),
+    (["train", "ReActNet18", "--output", "{file}/x"], "must be in a folder that can be written"),
     (["convert", "{tmp}/no.keras", "{tmp}/new.tflite"], "must exist"),
     (["convert", "{file}", "{tmp}/new.tflite"], "must be a .keras or .h5 file"),
     (["convert", "{broken}.keras", "{tmp}/new.tflite"], "no whole .keras file"),
     (["convert", "{broken}.h5", "{tmp}/new.tflite"], "cannot be read as a Keras checkpoint"),
     (["convert", "{model}", "{tmp}/new.onnx"], "must be called *.tflite"),
-    (["convert", "{model}", "{file}/new.tflite"], "cannot be written"),
+    (["convert", "{model}", "{file}/new.tflite"], "must be in a folder that can be written"),
     (["convert", "{model}", "{tmp}/new.tflite", "--pictures", "0"], "at least 1 picture"),
     (["evaluate", "{tmp}/no.tflite"], "must exist"),
     (["evaluate", "{file}"], "must be a .keras or .h5 file"),
@@ -179,6 +180,8 @@ BAD = [
     (["predict", "{file}", "{file}"], "must be a .keras or .h5 file"),
     (["summary", "InstaResNet18", "--image-size", "8"], "use stem='small'"),
     (["summary", "Nothing"], "Models are InstaResNet18"),
+    (["summary", "InstaResNet18", "--classes", "0"], "`num_classes` must be at least 1; got 0"),
+    (["convert", "{dynamic}", "{tmp}/new.tflite", "--dataset", "digits"], "fixed input size"),
     (["demo", "--output", "{tmp}"], "must be new or empty"),
 ]
 
@@ -195,7 +198,11 @@ def places(trained, converted, tmp_path_factory):
         for i in range(5):
             picture = tf.io.encode_png(np.full((9, 9, 3), i, np.uint8)).numpy()
             (root / "folder" / name / f"{i}.png").write_bytes(picture)
+    body = models.ReActNet18(input_shape=(None, None, 1), include_top=False, filters=(4,))
+    head = [tf.keras.layers.GlobalAveragePooling2D(), tf.keras.layers.Dense(10, "softmax")]
+    tf.keras.Sequential([body, *head]).save(root / "dynamic.keras")
     return {
+        "dynamic": root / "dynamic.keras",
         "file": root / "text.txt",
         "broken": root / "broken",
         "folder": root / "folder",
@@ -215,8 +222,8 @@ def test_wrong_input_gets_one_clear_line_and_exit_code_2(arguments, message, pla
 
 
 def test_a_read_only_output_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(training.os, "access", lambda *_: False)  # tests may run as root
-    assert "must be writable" in run(*TRAIN[:-1], tmp_path / "new", code=2)
+    monkeypatch.setattr(files.os, "access", lambda *_: False)  # tests may run as root
+    assert "can be written" in run(*TRAIN[:-1], tmp_path / "new", code=2)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, monkeypatch):

@@ -164,6 +164,21 @@ def test_with_alpha_zero_it_is_its_static_baseline(name, plus, rng):
     assert np.abs(insta(x) - baseline(x)).max() > 0
 
 
+@every_form
+def test_training_in_mixed_precision(name, form, rng):
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = small(name, **form)
+        model.compile(tf.keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+        x, y = pictures(rng, model, 8), np.arange(8) % 5
+        losses = model.fit(x, y, batch_size=8, epochs=2, verbose=0).history["loss"]
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    assert np.isfinite(losses).all()
+    assert model.output.dtype == tf.float32
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_kinds_of_layers(name):
     def kinds(model, end):

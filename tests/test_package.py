@@ -1,5 +1,8 @@
 """What holds for the package as a whole."""
 
+import contextlib
+import io
+import re
 import subprocess
 import sys
 
@@ -66,3 +69,14 @@ def test_readme_is_short(pytestconfig):
     lines = (pytestconfig.rootpath / "README.md").read_text().splitlines()
     assert len(lines) <= 200
     assert any("python -m pytest" in line for line in lines)
+
+
+def test_python_examples_of_the_readme_run(pytestconfig):
+    text = (pytestconfig.rootpath / "README.md").read_text()
+    examples = re.findall(r"```python\n(.+?)```", text, flags=re.DOTALL)
+    assert len(examples) == 2
+    namespace = {}
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        for example in examples:
+            exec(example, namespace)
+    assert "insta_resnet18 summary" in output.getvalue()
