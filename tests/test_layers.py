@@ -159,6 +159,28 @@ def test_mixed_precision_does_not_overflow(kind, arguments, rng):
     assert all(weight.dtype == tf.float32 for weight in layer.weights)
 
 
+# A stopped gradient is not that of its function, on purpose, nor is a sign's.
+SMOOTH = [
+    case
+    for case in CASES
+    if case.values[0] is not InstaSign and not case.values[1].get("stop_gradient")
+]
+
+
+@pytest.mark.parametrize(("kind", "arguments"), SMOOTH)
+@pytest.mark.parametrize("training", [False, True])
+def test_input_gradient_equals_the_numerical_one(kind, arguments, training, rng):
+    layer = kind(dtype="float64", **arguments)
+    x = tf.constant(rng.normal(size=(3, 2, 3, 4)))
+    layer.build(x.shape)
+    randomize(layer, rng)
+    upstream = rng.normal(size=x.shape)
+    with_training = "normalization" in arguments and training
+    call = (lambda x: layer(x, training=True)) if with_training else layer
+    analytic, numeric = tf.test.compute_gradient(lambda x: call(x) * upstream, [x], delta=1e-6)
+    np.testing.assert_allclose(analytic[0], numeric[0], rtol=1e-5, atol=1e-7)
+
+
 def test_mixed_precision_thresholds_are_those_of_float32(rng):
     policy = tf.keras.mixed_precision.Policy("mixed_float16")
     x = (images(rng) * 60).astype(np.float16)  # E[X^3] is beyond float16's 65504
