@@ -219,7 +219,8 @@ def evaluate(file: Path, dataset: str | None, data_dir: str | None, manual_dir: 
     size, channels = card.preprocessing.size, card.preprocessing.channels
     _check_fits((size, size, channels), len(card.class_names), loaded)
     start = time.monotonic()
-    accuracy, pictures = runtime.accuracy(model, loaded.evaluation_batches(loaded.test))
+    with loaded.naming_unreadable():
+        accuracy, pictures = runtime.accuracy(model, loaded.evaluation_batches(loaded.test))
     click.echo(
         f"Test accuracy {accuracy:.2%} on {pictures:,} pictures of {loaded.name}, "
         f"{time.monotonic() - start:.0f} s: {file}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from larq_insta.errors import InputError
 from larq_insta.preprocessing import Augmentation, Preprocessing
 
 _SHUFFLE_BUFFER = 10_000
@@ -81,7 +84,36 @@ class ImageDataset:
         batches = examples.batch(batch_size).map(lambda x, y: (pre.normalize(x), y))
         return batches.prefetch(tf.data.AUTOTUNE)
 
+    @contextmanager
+    def naming_unreadable(self) -> Iterator[None]:
+        """While pictures are read, names the one that cannot be.
+
+        # Raises
+            InputError: if a picture's file is damaged.
+        """
+        try:
+            yield
+        except tf.errors.InvalidArgumentError as error:
+            culprit = self._first_unreadable()
+            if culprit is None:
+                raise
+            raise InputError(
+                f"Every picture must be a whole JPEG, PNG, GIF or BMP file; {culprit} is not: "
+                "repair or remove it."
+            ) from error
+
+    def _first_unreadable(self) -> str | None:
+        for split in (self.train, self.validation, self.test):
+            for picture, _ in split.examples:
+                try:
+                    self.read(picture)
+                except tf.errors.InvalidArgumentError:
+                    path = picture.numpy().decode(errors="replace")
+                    return path if Path(path).is_file() else f"one of {self.name}"
+        return None
+
     def test_pictures(self, count: int) -> np.ndarray:
         """The first `count` test pictures, normalized, `(pictures, height, width, channels)`."""
         batches = self.evaluation_batches(self.test).unbatch().take(count).batch(count)
-        return next(iter(batches))[0].numpy()
+        with self.naming_unreadable():
+            return next(iter(batches))[0].numpy()

@@ -134,10 +134,12 @@ def train(
     )
     keeper = _Keeper(output, card)
     start = time.monotonic()
-    _fit(model, dataset, configuration, batch_size, steps, keeper)
+    with dataset.naming_unreadable():
+        _fit(model, dataset, configuration, batch_size, steps, keeper)
     seconds = time.monotonic() - start
     best = output / (BEST if dataset.validation.size else LAST)
-    accuracy = _test_accuracy(checkpoints.load(best), dataset)
+    with dataset.naming_unreadable():
+        accuracy = _test_accuracy(checkpoints.load(best), dataset)
     result = Result(str(best), accuracy, keeper.best, keeper.epoch, round(seconds, 1))
     _write_json(output / "result.json", asdict(result) | {"checkpoint": best.name})
     return result

@@ -226,6 +226,18 @@ def test_a_read_only_output_is_refused(tmp_path, monkeypatch):
     assert "can be written" in run(*TRAIN[:-1], tmp_path / "new", code=2)
 
 
+def test_a_damaged_picture_in_a_folder_is_named(places, tmp_path):
+    shutil.copytree(places["folder"], tmp_path / "pictures")
+    for damaged in (tmp_path / "pictures").glob("*/*.png"):
+        damaged.write_bytes(damaged.read_bytes()[:40])
+    output = run(
+        "train", "ReActNet18", "--filters", "4", "--dataset", tmp_path / "pictures",
+        "--image-size", 9, "--epochs", 1, "--output", tmp_path / "run", code=2,
+    )  # fmt: skip
+    assert "Error: Every picture must be a whole JPEG, PNG, GIF or BMP file; " in output
+    assert ".png is not: repair or remove it." in output
+
+
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, monkeypatch):
     compile_model = training._compile
 
