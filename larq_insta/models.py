@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-from larq_insta.errors import InputError
+from larq_insta.errors import InputError, first_line
 from larq_insta.zoo.mobilenet_v1 import (
     InstaMobileNetV1,
     InstaMobileNetV1Factory,
@@ -31,6 +33,7 @@ __all__ = [
     "ReActNet18Factory",
     "ReActNetA",
     "ReActNetAFactory",
+    "build",
     "get",
 ]
 
@@ -51,3 +54,24 @@ def get(name: str) -> Callable[..., tf.keras.Model]:
     nearest = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)
     hint = f" Did you mean {lower[nearest[0]]}?" if nearest else ""
     raise InputError(f"Models are {', '.join(MODELS)}; got {name!r}.{hint}")
+
+
+def build(name: str, arguments: dict[str, Any]) -> tf.keras.Model:
+    """The model called `name`.
+
+    # Raises
+        InputError: if there is no such model or it does not take these arguments.
+    """
+    try:
+        factory = get(name)
+        known = inspect.signature(factory).parameters
+        foreign = [argument for argument in arguments if argument not in known]
+        if foreign:
+            raise InputError(
+                f"{name} takes the arguments {', '.join(known)}; got {', '.join(foreign)}."
+            )
+        return factory(**arguments)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(first_line(error)) from error

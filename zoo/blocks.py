@@ -1,7 +1,7 @@
 """Binary residual networks, as functions of tensors that all models share.
 
 A model is a `BinaryNetFactory`: its `body` composes the block functions, which take the
-factory's two variable parts, `shift` (in front of a sign) and `activation`, from it.
+factory's variable parts, `shift` (in front of a sign), `conv` and `activation`, from it.
 """
 
 from collections.abc import Mapping
@@ -45,22 +45,32 @@ def float_conv(
     )(x)
 
 
+BINARY = ("both", "activations", "neither")
+"""What convolutions may have binary: activations and weights, only these, or none."""
+
+
 def binary_conv(
-    x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1
+    x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1, binary: str = "both"
 ) -> tf.Tensor:
-    """Convolution of sign(x) with binary weights, scaled by mean |W| per output channel."""
+    """Convolution of sign(x) with binary weights, scaled by mean |W| per output channel.
+
+    `binary` tells which of the two are binary; see `BINARY`.
+    """
+    weights = {
+        "kernel_quantizer": "magnitude_aware_sign",
+        "kernel_constraint": "weight_clip",
+    }
     return lq.layers.QuantConv2D(
         filters,
         kernel_size,
         strides=strides,
         padding="same",
-        pad_values=1.0,
+        pad_values=0.0 if binary == "neither" else 1.0,
         use_bias=False,
-        input_quantizer="approx_sign",
-        kernel_quantizer="magnitude_aware_sign",
-        kernel_constraint="weight_clip",
+        input_quantizer=None if binary == "neither" else "approx_sign",
         kernel_initializer="glorot_normal",
         name=f"{name}_conv",
+        **(weights if binary == "both" else {}),
     )(x)
 
 
@@ -78,12 +88,14 @@ class BinaryNetFactory(ModelFactory):
 
     Subclasses give `model_name`, `filters` and `body`, and may override `shift` and
     `activation`. Layers have the same names in all kinds of one topology, so that
-    weights can go from one to another by name.
+    weights can go from one to another by name: from a first training step with float
+    weights (`binary="activations"`), or as features of a float teacher (`"neither"`).
     """
 
     model_name: str = Field()
     filters: tuple[int, ...] = Field()
     stem: str = Field("imagenet")
+    binary: str = Field("both")
     input_shape: tuple[int | None, ...] | None = Field(None)
     # Larq Zoo's own type for it refuses this TensorFlow's Keras tensors.
     input_tensor: Any = Field(None)
@@ -110,6 +122,9 @@ class BinaryNetFactory(ModelFactory):
             )
         if self.stem not in ("imagenet", "small"):
             raise ValueError(f"`stem` must be 'imagenet' or 'small'; got {self.stem!r}.")
+        if self.binary not in BINARY:
+            known = ", ".join(repr(choice) for choice in BINARY)
+            raise ValueError(f"`binary` must be one of {known}; got {self.binary!r}.")
         if not self.filters or min(self.filters) < 1:
             raise ValueError(f"`filters` must be positive numbers; got {self.filters}.")
         if self.num_classes < 1:
@@ -128,6 +143,11 @@ class BinaryNetFactory(ModelFactory):
     def shift(self, x: tf.Tensor, name: str) -> tf.Tensor:
         """What stands in front of a sign: `x - threshold`."""
         return StaticThreshold(name=f"{name}_threshold")(x)
+
+    def conv(
+        self, x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1
+    ) -> tf.Tensor:
+        return binary_conv(x, filters, kernel_size, name, strides, self.binary)
 
     def activation(self, x: tf.Tensor, name: str) -> tf.Tensor:
         return RPReLU(name=f"{name}_prelu")(x)

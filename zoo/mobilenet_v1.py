@@ -12,7 +12,6 @@ from larq_insta.zoo.blocks import (
     WithInstaLayers,
     add,
     batch_norm,
-    binary_conv,
     float_conv,
     halve,
 )
@@ -48,7 +47,7 @@ class ReActNetAFactory(BinaryNetFactory):
     def _spatial(self, x: tf.Tensor, name: str, downsample: bool) -> tf.Tensor:
         """Binary 3x3 convolution, the shortcut pooled where the map is halved."""
         strides = 2 if downsample else 1
-        y = binary_conv(self.shift(x, name), x.shape[-1], 3, name, strides=strides)
+        y = self.conv(self.shift(x, name), x.shape[-1], 3, name, strides=strides)
         shortcut = halve(x, f"{name}_shortcut") if downsample else x
         return self.activation(add(batch_norm(y, name), shortcut, name), name)
 
@@ -56,7 +55,7 @@ class ReActNetAFactory(BinaryNetFactory):
         """Binary 1x1 convolution, or two side by side to double the width."""
         shifted = self.shift(x, name)
         names = [f"{name}_a", f"{name}_b"] if widen else [name]
-        halves = [add(batch_norm(binary_conv(shifted, x.shape[-1], 1, n), n), x, n) for n in names]
+        halves = [add(batch_norm(self.conv(shifted, x.shape[-1], 1, n), n), x, n) for n in names]
         if widen:
             return self.activation(tf.keras.layers.Concatenate(name=f"{name}_concat")(halves), name)
         return self.activation(halves[0], name)
@@ -77,6 +76,7 @@ def ReActNetA(
     include_top: bool = True,
     num_classes: int = 1000,
     stem: str = "imagenet",
+    binary: str = "both",
     filters: Sequence[int] = FILTERS,
 ) -> tf.keras.Model:
     """Instantiates ReActNet-A, the baseline of `InstaMobileNetV1` with static thresholds.
@@ -95,6 +95,9 @@ def ReActNetA(
         include_top: Whether to end with the classifier.
         num_classes: Number of classes of the classifier.
         stem: `"imagenet"` (stride 2) or `"small"` (stride 1) for small pictures.
+        binary: What binary convolutions have binary: `"both"` activations and weights, only
+            `"activations"` (ReActNet's first training step), or `"neither"` (a float model
+            of the same layers, such as a teacher).
         filters: Width of the stem, then of each block; each equals its predecessor or is
             twice as large, and every doubling but the first block's halves the map.
 
@@ -116,6 +119,7 @@ def ReActNetA(
         include_top=include_top,
         num_classes=num_classes,
         stem=stem,
+        binary=binary,
         filters=tuple(filters),
     ).build()
 
@@ -128,6 +132,7 @@ def InstaMobileNetV1(
     include_top: bool = True,
     num_classes: int = 1000,
     stem: str = "imagenet",
+    binary: str = "both",
     filters: Sequence[int] = FILTERS,
     plus: bool = False,
     threshold: Mapping[str, Any] | None = None,
@@ -152,6 +157,9 @@ def InstaMobileNetV1(
         include_top: Whether to end with the classifier.
         num_classes: Number of classes of the classifier.
         stem: `"imagenet"` (stride 2) or `"small"` (stride 1) for small pictures.
+        binary: What binary convolutions have binary: `"both"` activations and weights, only
+            `"activations"` (ReActNet's first training step), or `"neither"` (a float model
+            of the same layers, such as a teacher).
         filters: Width of the stem, then of each block; each equals its predecessor or is
             twice as large, and every doubling but the first block's halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
@@ -179,6 +187,7 @@ def InstaMobileNetV1(
         include_top=include_top,
         num_classes=num_classes,
         stem=stem,
+        binary=binary,
         filters=tuple(filters),
         plus=plus,
         threshold=threshold,

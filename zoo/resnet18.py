@@ -11,7 +11,6 @@ from larq_insta.zoo.blocks import (
     WithInstaLayers,
     add,
     batch_norm,
-    binary_conv,
     float_conv,
     halve,
 )
@@ -45,7 +44,7 @@ class ReActNet18Factory(BinaryNetFactory):
             shortcut_name = f"{name}_shortcut"
             shortcut = float_conv(halve(x, shortcut_name), filters, 1, shortcut_name)
             shortcut = batch_norm(shortcut, shortcut_name)
-        y = binary_conv(self.shift(x, name), filters, 3, name, strides=2 if downsample else 1)
+        y = self.conv(self.shift(x, name), filters, 3, name, strides=2 if downsample else 1)
         y = add(batch_norm(y, name), shortcut, name)
         return self.activation(y, name)
 
@@ -65,6 +64,7 @@ def ReActNet18(
     include_top: bool = True,
     num_classes: int = 1000,
     stem: str = "imagenet",
+    binary: str = "both",
     filters: Sequence[int] = (64, 128, 256, 512),
 ) -> tf.keras.Model:
     """Instantiates ReActNet-18, the baseline of `InstaResNet18` with static thresholds.
@@ -84,6 +84,9 @@ def ReActNet18(
         num_classes: Number of classes of the classifier.
         stem: `"imagenet"` (7x7 convolution of stride 2 and max-pooling) or `"small"` (3x3
             convolution of stride 1) for small pictures.
+        binary: What binary convolutions have binary: `"both"` activations and weights, only
+            `"activations"` (ReActNet's first training step), or `"neither"` (a float model
+            of the same layers, such as a teacher).
         filters: Width of each stage; every stage but the first halves the map.
 
     # Returns
@@ -104,6 +107,7 @@ def ReActNet18(
         include_top=include_top,
         num_classes=num_classes,
         stem=stem,
+        binary=binary,
         filters=tuple(filters),
     ).build()
 
@@ -116,6 +120,7 @@ def InstaResNet18(
     include_top: bool = True,
     num_classes: int = 1000,
     stem: str = "imagenet",
+    binary: str = "both",
     filters: Sequence[int] = (64, 128, 256, 512),
     plus: bool = False,
     threshold: Mapping[str, Any] | None = None,
@@ -141,6 +146,9 @@ def InstaResNet18(
         num_classes: Number of classes of the classifier.
         stem: `"imagenet"` (7x7 convolution of stride 2 and max-pooling) or `"small"` (3x3
             convolution of stride 1) for small pictures.
+        binary: What binary convolutions have binary: `"both"` activations and weights, only
+            `"activations"` (ReActNet's first training step), or `"neither"` (a float model
+            of the same layers, such as a teacher).
         filters: Width of each stage; every stage but the first halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
         threshold: Arguments of every `InstaThreshold`, such as
@@ -167,6 +175,7 @@ def InstaResNet18(
         include_top=include_top,
         num_classes=num_classes,
         stem=stem,
+        binary=binary,
         filters=tuple(filters),
         plus=plus,
         threshold=threshold,
