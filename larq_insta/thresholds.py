@@ -67,6 +67,10 @@ class StaticThreshold(ChannelwiseLayer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return add_saturated(inputs, -tf.convert_to_tensor(self.beta))
 
+    def threshold(self, inputs: tf.Tensor) -> tf.Tensor:
+        """What a call subtracts from `inputs`, of shape `(1, ..., 1, channels)`."""
+        return tf.reshape(self.beta, (*[1] * (inputs.shape.rank - 1), -1))
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -194,6 +198,15 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         x = self.batch_norm(inputs) if self.normalization == "batch" else inputs
         threshold = self._threshold(self.instance_statistic(x))
         return narrow(add_saturated(x, -threshold), inputs.dtype)
+
+    def threshold(self, inputs: tf.Tensor) -> tf.Tensor:
+        """What inference subtracts from `inputs`: `TH`, `(batch, 1, ..., 1, channels)`.
+
+        With `normalization="batch"` it is subtracted from the normalised input, and is
+        in the units of that.
+        """
+        x = self.batch_norm(inputs) if self.normalization == "batch" else inputs
+        return self._threshold(self.instance_statistic(x))
 
     def _threshold(self, statistic: tf.Tensor) -> tf.Tensor:
         """`TH` of shape `(batch, 1, ..., 1, channels)`."""
