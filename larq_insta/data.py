@@ -20,6 +20,7 @@ from larq_insta.preprocessing import (
 _PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _IN_MEMORY_BYTES = 2 << 30
 _SPLIT_SEED = 0
+_PHOTO_BUFFER = 10_000  # about a gigabyte, undecoded
 _TEST_SPLITS = {"imagenet2012": ("validation",)}  # its test split has no labels
 
 
@@ -169,8 +170,13 @@ def _tfds(
     else:
         pre = photo_preprocessing(image_size or 224, channels)
         augmentation, read = photo_crops(pre), pre.decode
+    in_memory = read is tf.identity
     parts = [
-        Split(_tfds_examples(builder, part, size, in_memory=read is tf.identity), size)
+        Split(
+            _tfds_examples(builder, part, size, in_memory=in_memory),
+            size,
+            None if in_memory else _PHOTO_BUFFER,
+        )
         for part, size in slices.items()
     ]
     return ImageDataset(name, tuple(features["label"].names), pre, augmentation, read, *parts)

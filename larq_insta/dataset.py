@@ -14,15 +14,21 @@ import tensorflow as tf
 from larq_insta.errors import InputError
 from larq_insta.preprocessing import Augmentation, Preprocessing
 
-_SHUFFLE_BUFFER = 10_000
-
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a data set: what is read as a picture, and its label, one by one."""
+    """A part of a data set: what is read as a picture, and its label, one by one.
+
+    `buffer` is how many of them shuffling may hold in memory; all by default.
+    """
 
     examples: tf.data.Dataset
     size: int
+    buffer: int | None = None
+
+    def shuffled(self, seed: tf.Tensor) -> tf.data.Dataset:
+        buffer = min(self.size, self.buffer or self.size)
+        return self.examples.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
 
 
 @dataclass(frozen=True)
@@ -47,42 +53,46 @@ class ImageDataset:
         size = self.preprocessing.size
         return size, size, self.preprocessing.channels
 
-    def training_batches(self, batch_size: int, seed: int, epochs: int) -> tf.data.Dataset:
-        """Shuffled, augmented batches of all epochs on end, without ragged batches.
+    def training_batches(
+        self, batch_size: int, seed: int, epochs: range, *, shards: int = 1, shard: int = 0
+    ) -> tf.data.Dataset:
+        """Shuffled, augmented batches of uint8 pictures and their labels, epoch after epoch.
 
-        Epoch e depends on `seed` and e alone.
+        Epoch e depends on `seed` and e alone. Of n shards, each with batches of its own
+        size, shard i gets every n-th picture from the i-th on: together their s-th batches
+        are the s-th batch of a single one of n times the size. What fills no batch of all
+        shards is left out.
         """
-        normalize = self.preprocessing.normalize
 
         def epoch(index: tf.Tensor) -> tf.data.Dataset:
             epoch_seed = seed * 2**20 + index  # so that no two seeds share an epoch
             # For this graph: the order shall not depend on the global seed.
             tf.compat.v1.set_random_seed(1)
-            examples = self.train.examples.shuffle(
-                min(self.train.size, _SHUFFLE_BUFFER),
-                seed=epoch_seed,
-                reshuffle_each_iteration=False,
-            )
+            examples = self.train.shuffled(epoch_seed).enumerate()
+            examples = examples.take(self.train.size // (shards * batch_size) * shards * batch_size)
 
             def augment(i: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> Any:
                 picture, label = example
                 return self.augmentation(self.read(picture), tf.stack([epoch_seed, i])), label
 
-            examples = examples.enumerate().map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-            return examples.batch(batch_size, drop_remainder=True)
+            examples = examples.shard(shards, shard)
+            return examples.map(augment, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
 
-        batches = tf.data.Dataset.range(epochs).flat_map(epoch)
-        return batches.map(lambda x, y: (normalize(x), y)).prefetch(tf.data.AUTOTUNE)
+        batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch)
+        return batches.prefetch(tf.data.AUTOTUNE)
 
-    def evaluation_batches(self, split: Split, batch_size: int = 100) -> tf.data.Dataset:
-        """Batches of `split` in its order, each picture once."""
-        pre = self.preprocessing
+    def pictures(self, split: Split, batch_size: int = 100) -> tf.data.Dataset:
+        """Batches of uint8 pictures and labels of `split` in its order, each picture once."""
         examples = split.examples.map(
-            lambda picture, label: (pre.resize(self.read(picture)), label),
+            lambda picture, label: (self.preprocessing.resize(self.read(picture)), label),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        batches = examples.batch(batch_size).map(lambda x, y: (pre.normalize(x), y))
-        return batches.prefetch(tf.data.AUTOTUNE)
+        return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def evaluation_batches(self, split: Split, batch_size: int = 100) -> tf.data.Dataset:
+        """The same, normalized."""
+        normalize = self.preprocessing.normalize
+        return self.pictures(split, batch_size).map(lambda x, y: (normalize(x), y))
 
     @contextmanager
     def naming_unreadable(self) -> Iterator[None]:
