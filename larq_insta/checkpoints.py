@@ -39,3 +39,35 @@ def load(path: Path) -> tf.keras.Model:
             f"{path} cannot be read as a Keras checkpoint ({first_line(error)}): use one that "
             "larq_insta or Keras has saved."
         ) from error
+
+
+def hand_over(source: tf.keras.Model, target: tf.keras.Model) -> None:
+    """Copies all weights from one model to another of the same layers, by name.
+
+    # Raises
+        InputError: if a weight is missing, left over, or of another shape; lists all such.
+    """
+    given, wanted = _named_weights(source), _named_weights(target)
+    missing, left_over = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    other = [
+        f"{name} {given[name].shape} for {wanted[name].shape}"
+        for name in sorted(wanted.keys() & given.keys())
+        if given[name].shape != wanted[name].shape
+    ]
+    if missing or left_over or other:
+        raise InputError(
+            f"Weights go from {source.name} to {target.name} all or not at all; missing: "
+            f"{', '.join(missing) or 'none'}; left over: {', '.join(left_over) or 'none'}; of "
+            f"another shape: {', '.join(other) or 'none'}: use the same model and arguments."
+        )
+    for name, weight in wanted.items():
+        weight.assign(given[name])
+
+
+def _named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:
+    # Models loaded from a `.keras` file lack the layer in the names of weights.
+    return {
+        f"{layer.name}/{weight.name.removeprefix(layer.name + '/')}": weight
+        for layer in model.layers
+        for weight in layer.weights
+    }

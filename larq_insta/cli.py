@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from larq_insta import __version__
+from larq_insta.configuration import Configuration
 from larq_insta.errors import InputError
+from larq_insta.recipes import DEFAULT, RECIPES
 
 if TYPE_CHECKING:
     from larq_insta.dataset import ImageDataset
@@ -58,15 +60,18 @@ def _path(**kwargs: Any) -> click.Path:
     return click.Path(path_type=Path, **kwargs)
 
 
-def _filters(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
-    if value is None:
-        return None
-    try:
-        return [int(width) for width in value.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(
-            f"widths are whole numbers with commas between, such as 16,32,64,128; got {value!r}."
-        ) from error
+def _numbers(kind: type[int] | type[float], example: str) -> Callable[..., Any]:
+    def parse(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            return tuple(kind(number) for number in value.split(","))
+        except ValueError as error:
+            raise click.BadParameter(
+                f"give numbers with commas between, such as {example}; got {value!r}."
+            ) from error
+
+    return parse
 
 
 def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> Any:
@@ -92,7 +97,7 @@ _data_options = _options(
 _model_options = _options(
     click.option(
         "--filters",
-        callback=_filters,
+        callback=_numbers(int, "16,32,64,128"),
         help="Widths of the stages (ResNet) or layers (MobileNet), such as 16,32,64,128.",
     ),
     click.option(
@@ -123,40 +128,98 @@ def _model_arguments(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options.pop(name) for name in names if options[name] or options.pop(name)}
 
 
+_recipe_options = _options(
+    click.option(
+        "--recipe",
+        type=click.Choice(list(RECIPES)),
+        default=DEFAULT,
+        show_default=True,
+        help="Where all values come from that are not given; see `larq-insta recipes`.",
+    ),
+    click.option(
+        "--steps",
+        callback=lambda _context, _option, value: value and tuple(value.split(",")),
+        help="What is binary in each step: activations,both or both or neither (float).",
+    ),
+    click.option(
+        "--epochs", callback=_numbers(int, "128,128"), help="Of every step, or one for each."
+    ),
+    click.option("--batch-size", type=int, help="Pictures an update, over all devices."),
+    click.option(
+        "--learning-rate",
+        callback=_numbers(float, "0.0025,0.001"),
+        help="At first; falls linearly. For every step, or one for each.",
+    ),
+    click.option(
+        "--weight-decay",
+        callback=_numbers(float, "1e-5,0"),
+        help="On kernels of convolutions. For every step, or one for each.",
+    ),
+    click.option("--validation-share", type=float, help="Of the training pictures, held out."),
+)
+
+_teacher_options = _options(
+    click.option(
+        "--teacher",
+        help="A .keras or .h5 file, efficientnet_lite0, a name of tf.keras.applications, or none.",
+    ),
+    click.option(
+        "--foreign-input",
+        type=click.Choice(["normalized", "pixels"]),
+        help="What a teacher's file takes that larq_insta has not written.",
+    ),
+    click.option("--temperature", type=float, help="Of the softmax that the student shall match."),
+    click.option("--hard-label-share", type=float, help="Share of the labels in the loss."),
+    click.option(
+        "--attention-weight", type=float, help="Of Larq Zoo's attention matching in the loss."
+    ),
+)
+
+
 @cli.command()
 @click.argument("model")
 @click.option(
     "--dataset",
-    default="digits",
-    show_default=True,
-    help="Also fashion_mnist, cifar10 or another of TensorFlow Datasets, or a folder.",
+    help="digits, imagenet2012, fashion_mnist or another of TensorFlow Datasets, or a folder.",
 )
 @_data_options
+@click.option("--cache", help="Keep undecoded pictures in `memory` or in a folder of this name.")
 @click.option("--image-size", type=int, help="Pixels a side that the model sees.")
 @_model_options
-@click.option("--epochs", type=int, default=60, show_default=True)
-@click.option("--batch-size", type=int, default=64, show_default=True)
-@click.option("--learning-rate", type=float, default=2.5e-3, show_default=True)
-@click.option("--validation-share", type=float, default=0.1, show_default=True)
+@_recipe_options
+@_teacher_options
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--output", type=_path(), required=True, help="A new or empty folder.")
-def train(output: Path, **options: Any) -> None:
+@click.option(
+    "--output", type=_path(), required=True, help="A new folder, or one of the same training."
+)
+def train(model: str, output: Path, recipe: str, **options: Any) -> None:
     """Train MODEL on real pictures.
 
     MODEL is InstaResNet18, InstaMobileNetV1, ReActNet18 or ReActNetA. The data set is
     digits (embedded), a classification set of TensorFlow Datasets by its name, or a
     folder of class folders. Checkpoints, logs and the configuration go to the output
-    folder; the best checkpoint is chosen by held-out training pictures.
+    folder; the best checkpoint is chosen by held-out training pictures. The same command
+    goes on after an interruption. It uses all GPUs, and many machines if TF_CONFIG is set.
     """
     from larq_insta import training
 
-    arguments = _model_arguments(options)
-    configuration = training.Configuration(model_arguments=arguments, **options)
+    overrides: dict[str, Any] = {"model_arguments": _model_arguments(options)}
+    overrides |= {name: value for name, value in options.items() if value is not None}
+    if overrides.get("teacher") == "none":
+        overrides["teacher"] = None
+    configuration = Configuration.from_recipe(recipe, model, overrides)
     result = training.train(configuration, output, click.echo)
     click.echo(
         f"Test accuracy {result.test_accuracy:.2%} (epoch {result.epoch}) after "
         f"{result.seconds:.0f} s: {result.checkpoint}"
     )
+
+
+@cli.command()
+def recipes() -> None:
+    """The table of recipes."""
+    for name, recipe in RECIPES.items():
+        click.echo(f"{name}: {recipe.describe()}")
 
 
 @cli.command()
@@ -256,18 +319,28 @@ def _check_fits(shape: tuple[int | None, ...], classes: int, dataset: ImageDatas
 @click.option("--image-size", type=int, default=224, show_default=True)
 @click.option("--channels", type=int, default=3, show_default=True)
 @click.option("--classes", type=int, default=1000, show_default=True)
+@click.option(
+    "--binary",
+    type=click.Choice(["both", "activations", "neither"]),
+    default="both",
+    show_default=True,
+    help="What convolutions have binary.",
+)
 @_model_options
-def summary(model: str, image_size: int, channels: int, classes: int, **options: Any) -> None:
+def summary(
+    model: str, image_size: int, channels: int, classes: int, binary: str, **options: Any
+) -> None:
     """Larq's table of MODEL, a model's name or a checkpoint."""
     import larq as lq
 
-    from larq_insta import checkpoints, training
+    from larq_insta import checkpoints, models
 
     if model.endswith((".keras", ".h5")):
         network = checkpoints.load(Path(model))
     else:
         shape = {"input_shape": (image_size, image_size, channels), "num_classes": classes}
-        network = training.build_model(model, {**shape, **_model_arguments(options)})
+        arguments = {**shape, "binary": binary, **_model_arguments(options)}
+        network = models.build(model, arguments)
     lq.models.summary(network)
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 import tensorflow as tf
 
 from larq_insta import conversion, data, runtime, training
+from larq_insta.configuration import Configuration
 from larq_insta.dataset import ImageDataset
+from larq_insta.runs import check_output
 
-CONFIGURATION = training.Configuration(
+CONFIGURATION = Configuration(
     model="InstaResNet18",
     dataset="digits",
     model_arguments={"filters": [16, 32, 64]},
-    epochs=40,
+    epochs=(40,),
 )
 
 
@@ -24,7 +26,7 @@ def run(output: Path, say: Callable[[str], None]) -> None:
     # Raises
         InputError: if the folder cannot be used.
     """
-    training.check_output(output)
+    check_output(output)
     digits = data.load("digits")
     say("1. Train a small InstaResNet18 on handwritten digits.")
     result = training.train(CONFIGURATION, output / "training", say)

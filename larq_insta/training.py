@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
-import json
-import math
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from larq_insta import checkpoints, data, models
-from larq_insta.card import Card
+from larq_insta import checkpoints, data, diagnosis, distillation, distribution, models, resume
+from larq_insta.card import Card, installed_versions
+from larq_insta.configuration import Configuration
 from larq_insta.dataset import ImageDataset
-from larq_insta.errors import InputError, first_line
-from larq_insta.files import check_writable, written_whole
+from larq_insta.errors import InputError
+from larq_insta.runs import BEST, LAST, Result, open_output, write_json
+from larq_insta.trainer import NOT_FINITE, Trainer
+from larq_insta.watching import TensorBoardLog, forget_epochs
 
-BEST, LAST = "best.keras", "last.keras"
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """Everything that a training depends on.
-
-    Adam with a learning rate that falls linearly from `learning_rate`, to zero one step
-    after the last, as in ReActNet's recipe.
-    """
-
-    model: str
-    dataset: str = "digits"
-    model_arguments: dict[str, Any] = field(default_factory=dict)
-    image_size: int | None = None
-    validation_share: float = 0.1
-    epochs: int = 60
-    batch_size: int = 64
-    learning_rate: float = 2.5e-3
-    seed: int = 0
-    data_dir: str | None = None
-    manual_dir: str | None = None
-
-    def check(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"`learning_rate` must be positive; got {self.learning_rate}.")
-        if not 0 <= self.seed < 2**31:
-            raise InputError(f"`seed` must be at least 0 and below 2**31; got {self.seed}.")
-
-
-@dataclass(frozen=True)
-class Result:
-    """Test accuracy (0 to 1) of the best checkpoint, chosen by validation accuracy."""
-
-    checkpoint: str
-    test_accuracy: float
-    validation_accuracy: float | None
-    epoch: int
-    seconds: float
+_WATCHED_PICTURES = 64
 
 
 def build(name: str, dataset: ImageDataset, arguments: dict[str, Any]) -> tf.keras.Model:
@@ -73,28 +31,7 @@ def build(name: str, dataset: ImageDataset, arguments: dict[str, Any]) -> tf.ker
         "stem": "small" if size <= 64 else "imagenet",
         **arguments,
     }
-    return build_model(name, settings)
-
-
-def build_model(name: str, arguments: dict[str, Any]) -> tf.keras.Model:
-    """The model called `name`.
-
-    # Raises
-        InputError: if there is no such model or it does not take these arguments.
-    """
-    try:
-        factory = models.get(name)
-        known = inspect.signature(factory).parameters
-        foreign = [argument for argument in arguments if argument not in known]
-        if foreign:
-            raise InputError(
-                f"{name} takes the arguments {', '.join(known)}; got {', '.join(foreign)}."
-            )
-        return factory(**arguments)
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(first_line(error)) from error
+    return models.build(name, settings)
 
 
 def train(
@@ -102,9 +39,12 @@ def train(
 ) -> Result:
     """Trains, and writes checkpoints, logs, configuration and result to `output`.
 
+    Called again with the same arguments after any interruption, it goes on after the
+    last whole epoch, and on one CPU ends with the very weights of an undisturbed run.
+
     # Arguments
         configuration: What to train and how.
-        output: A new or empty folder.
+        output: A new or empty folder, or one where the same training was interrupted.
         say: Called with each line that a waiting user would like to read.
 
     # Raises
@@ -112,134 +52,241 @@ def train(
     """
     configuration.check()
     models.get(configuration.model)
-    check_output(output)
+    strategy = distribution.strategy()
+    chief = distribution.is_chief(strategy)
+    if chief:
+        finished = open_output(configuration, output, say)
+        if finished:
+            return finished
     tf.keras.utils.set_random_seed(configuration.seed)
-    dataset = data.load(
+    run = _Run(configuration, output, strategy, chief, _load_data(configuration), say)
+    run.prepare()
+    folder = None
+    for step in range(len(configuration.steps)):
+        best, folder = run.step(step, folder)
+    return run.finish(best)
+
+
+class _Run:
+    """One process's part in a training."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        output: Path,
+        strategy: tf.distribute.Strategy,
+        chief: bool,
+        dataset: ImageDataset,
+        say: Callable[[str], None],
+    ) -> None:
+        self.configuration = configuration
+        self.output = output
+        self.strategy = strategy
+        self.chief = chief
+        self.dataset = dataset
+        self.say = say
+        self.batch_size = min(configuration.batch_size, dataset.train.size)
+        self.updates = dataset.train.size // self.batch_size
+        self.teacher: distillation.Teacher | None = None
+        self.seconds = 0.0
+
+    def prepare(self) -> None:
+        """What is done once, before the first step."""
+        distribution.check_batch_size(self.strategy, self.batch_size)
+        self._student(0)  # to refuse wrong arguments before anything is written
+        if self.configuration.teacher:
+            with self.strategy.scope():
+                self.teacher = distillation.load_teacher(
+                    self.configuration.teacher, self.dataset, self.configuration.foreign_input
+                )
+        if self.chief:
+            versions = {"versions": installed_versions()}
+            write_json(self.output / "config.json", asdict(self.configuration) | versions)
+
+    def step(self, index: int, before: Path | None) -> tuple[dict[str, Any], Path]:
+        """Trains one step, from the best checkpoint in the folder of the one before.
+
+        # Returns
+            The best epoch's logs, and the step's folder.
+        """
+        last = index == len(self.configuration.steps) - 1
+        folder = self.output if last else self.output / f"step{index + 1}"
+        with self.strategy.scope():
+            student = self._student(index)
+            if before is not None:
+                checkpoints.hand_over(checkpoints.load(before / self._best), student)
+            trainer = self._trainer(index, student)
+        history = resume.History()
+        states = resume.States(
+            folder / "state", student, trainer.optimizer, history, chief=self.chief
+        )
+        done = states.restore(self.say)
+        keeper = resume.Keeper(
+            folder, self._card(index), states, student, self._copy(index, student), self.chief
+        )
+        keeper.publish()
+        self._announce(index, student, done)
+        if done < self.configuration.epochs[index]:
+            with self.dataset.naming_unreadable():
+                self._fit(trainer, index, done, keeper)
+        self.seconds += sum(row["seconds"] for row in history.rows)
+        return history.best, folder
+
+    def finish(self, row: dict[str, Any]) -> Result:
+        """Tests the best checkpoint, once; `row` is its logs."""
+        best = self.output / self._best
+        with self.dataset.naming_unreadable():
+            accuracy = _test_accuracy(checkpoints.load(best), self.dataset)
+        result = Result(
+            str(best), accuracy, row.get("val_accuracy"), row["epoch"], round(self.seconds, 1)
+        )
+        if self.chief:
+            write_json(self.output / "result.json", asdict(result) | {"checkpoint": best.name})
+        return result
+
+    @property
+    def _best(self) -> str:
+        return BEST if self.dataset.validation.size else LAST
+
+    def _arguments(self, index: int) -> dict[str, Any]:
+        form = self.configuration.steps[index]
+        binary = {} if form == "both" else {"binary": form}
+        return {**self.configuration.model_arguments, **binary}
+
+    def _student(self, index: int) -> tf.keras.Model:
+        return build(self.configuration.model, self.dataset, self._arguments(index))
+
+    def _copy(self, index: int, student: tf.keras.Model) -> tf.keras.Model:
+        """What files are written of: the student, but for weights that replicas hold apart."""
+        return student if self.strategy.num_replicas_in_sync == 1 else self._student(index)
+
+    def _trainer(self, index: int, student: tf.keras.Model) -> Trainer:
+        configuration = self.configuration
+        if self.strategy.num_replicas_in_sync > 1:
+            distribution.synchronize_batch_norm(student)
+        trainer = Trainer(
+            student,
+            self.dataset.preprocessing.normalize,
+            configuration.weight_decay[index],
+            self._distillation(student),
+        )
+        decay = tf.keras.optimizers.schedules.PolynomialDecay(
+            configuration.learning_rate[index],
+            self.updates * configuration.epochs[index],
+            end_learning_rate=0.0,
+        )
+        trainer.compile(tf.keras.optimizers.Adam(decay))
+        trainer.optimizer.build(student.trainable_variables)
+        return trainer
+
+    def _distillation(self, student: tf.keras.Model) -> distillation.Distillation | None:
+        configuration = self.configuration
+        if self.teacher is None:
+            return None
+        weight = configuration.attention_weight
+        return distillation.Distillation(
+            self.teacher,
+            configuration.temperature,
+            configuration.hard_label_share,
+            weight,
+            distillation.attention_taps(student, self.teacher.network) if weight else (),
+        )
+
+    def _card(self, index: int) -> Card:
+        recipe = self.configuration.identity()
+        for name in ("model", "model_arguments", "dataset", "image_size"):
+            del recipe[name]
+        return Card(
+            model=self.configuration.model,
+            model_arguments=self._arguments(index),
+            dataset=self.configuration.dataset,
+            class_names=self.dataset.class_names,
+            preprocessing=self.dataset.preprocessing,
+            training=recipe | {"step": index + 1},
+        )
+
+    def _announce(self, index: int, student: tf.keras.Model, done: int) -> None:
+        configuration, steps = self.configuration, len(self.configuration.steps)
+        step = f"step {index + 1} of {steps} ({configuration.steps[index]} binary), "
+        progress = f"; going on after epoch {done}" if done else ""
+        self.say(
+            f"Training {configuration.model} ({student.count_params():,} parameters) on "
+            f"{self.dataset.train.size:,} pictures of {self.dataset.name}: "
+            f"{step if steps > 1 else ''}{configuration.epochs[index]} epochs of {self.updates} "
+            f"updates{progress}."
+        )
+
+    def _fit(self, trainer: Trainer, index: int, done: int, keeper: resume.Keeper) -> None:
+        try:
+            trainer.fit(
+                distribution.training_batches(
+                    self.strategy,
+                    self.dataset,
+                    self.batch_size,
+                    self.configuration.seed,
+                    self._epochs(index, done),
+                ),
+                initial_epoch=done,
+                epochs=self.configuration.epochs[index],
+                steps_per_epoch=self.updates,
+                validation_data=distribution.validation_batches(self.dataset),
+                callbacks=self._callbacks(done, keeper),
+                verbose=0 if not self.chief else "auto" if sys.stdout.isatty() else 2,
+            )
+        except tf.errors.InvalidArgumentError as error:
+            if NOT_FINITE not in str(error):
+                raise
+            raise InputError(self._not_finite(trainer, index, keeper)) from error
+
+    def _epochs(self, index: int, done: int) -> range:
+        """The epochs left of a step, numbered through all steps, as no two share an order."""
+        before = sum(self.configuration.epochs[:index])
+        return range(before + done, before + self.configuration.epochs[index])
+
+    def _callbacks(self, done: int, keeper: resume.Keeper) -> list[tf.keras.callbacks.Callback]:
+        # Logs before the state: what was logged after it would be lost by a kill in between.
+        if not self.chief:
+            return [keeper.copier, keeper]
+        folder = keeper.folder / "tensorboard"
+        forget_epochs(folder, done)
+        split = self.dataset.validation if self.dataset.validation.size else self.dataset.train
+        pictures = next(iter(self.dataset.pictures(split, _WATCHED_PICTURES)))[0]
+        watched = self.dataset.preprocessing.normalize(pictures).numpy()
+        return [keeper.copier, TensorBoardLog(folder, watched, keeper.copy), keeper]
+
+    def _not_finite(self, trainer: Trainer, index: int, keeper: resume.Keeper) -> str:
+        update = int(trainer.optimizer.iterations.numpy())
+        epoch, position = divmod(update, self.updates)
+        batches = self.dataset.training_batches(
+            self.batch_size, self.configuration.seed, self._epochs(index, epoch)
+        )
+        pictures, labels = next(iter(batches.skip(position)))
+
+        def loss(probabilities: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_mean(
+                tf.keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+            )
+
+        where = diagnosis.first_non_finite(trainer.student, trainer.normalize(pictures), loss)
+        kept = f"{keeper.folder / LAST} of epoch {epoch}" if epoch else "none"
+        return (
+            f"Training must stay finite; at update {update + 1} (epoch {epoch + 1}) the first "
+            f"value that is not is {where}. Last good checkpoint: {kept}. Lower the learning rate "
+            f"(it was {self.configuration.learning_rate[index]}) and use another output folder."
+        )
+
+
+def _load_data(configuration: Configuration) -> ImageDataset:
+    return data.load(
         configuration.dataset,
         image_size=configuration.image_size,
         data_dir=configuration.data_dir,
         manual_dir=configuration.manual_dir,
         validation_share=configuration.validation_share,
     )
-    model = build(configuration.model, dataset, configuration.model_arguments)
-    batch_size = min(configuration.batch_size, dataset.train.size)
-    steps = dataset.train.size // batch_size
-    _compile(model, configuration, steps)
-    card = make_card(configuration, dataset)
-    _write_json(output / "config.json", asdict(configuration) | {"versions": card.versions})
-    say(
-        f"Training {configuration.model} ({model.count_params():,} parameters) on "
-        f"{dataset.train.size:,} pictures of {dataset.name}, {configuration.epochs} epochs of "
-        f"{steps} steps."
-    )
-    keeper = _Keeper(output, card)
-    start = time.monotonic()
-    with dataset.naming_unreadable():
-        _fit(model, dataset, configuration, batch_size, steps, keeper)
-    seconds = time.monotonic() - start
-    best = output / (BEST if dataset.validation.size else LAST)
-    with dataset.naming_unreadable():
-        accuracy = _test_accuracy(checkpoints.load(best), dataset)
-    result = Result(str(best), accuracy, keeper.best, keeper.epoch, round(seconds, 1))
-    _write_json(output / "result.json", asdict(result) | {"checkpoint": best.name})
-    return result
-
-
-def make_card(configuration: Configuration, dataset: ImageDataset) -> Card:
-    recipe = ("epochs", "batch_size", "learning_rate", "seed", "validation_share")
-    return Card(
-        model=configuration.model,
-        model_arguments=configuration.model_arguments,
-        dataset=configuration.dataset,
-        class_names=dataset.class_names,
-        preprocessing=dataset.preprocessing,
-        training={name: getattr(configuration, name) for name in recipe},
-    )
-
-
-def _compile(model: tf.keras.Model, configuration: Configuration, steps: int) -> None:
-    decay = tf.keras.optimizers.schedules.PolynomialDecay(
-        configuration.learning_rate, steps * configuration.epochs, end_learning_rate=0.0
-    )
-    model.compile(
-        tf.keras.optimizers.Adam(decay), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-
-
-def _fit(
-    model: tf.keras.Model,
-    dataset: ImageDataset,
-    configuration: Configuration,
-    batch_size: int,
-    steps: int,
-    keeper: _Keeper,
-) -> None:
-    validation = dataset.evaluation_batches(dataset.validation) if dataset.validation.size else None
-    model.fit(
-        dataset.training_batches(batch_size, configuration.seed, configuration.epochs),
-        epochs=configuration.epochs,
-        steps_per_epoch=steps,
-        validation_data=validation,
-        callbacks=[
-            tf.keras.callbacks.CSVLogger(keeper.folder / "log.csv"),
-            tf.keras.callbacks.TensorBoard(keeper.folder / "tensorboard", write_graph=False),
-            keeper,
-        ],
-        verbose="auto" if sys.stdout.isatty() else 2,
-    )
-    if keeper.diverged:
-        raise InputError(
-            f"The loss must stay finite; it did not in epoch {keeper.diverged}: lower the learning "
-            f"rate (it was {configuration.learning_rate}). Checkpoints of the epochs before are "
-            f"in {keeper.folder}."
-        )
 
 
 def _test_accuracy(model: tf.keras.Model, dataset: ImageDataset) -> float:
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     _, accuracy = model.evaluate(dataset.evaluation_batches(dataset.test), verbose=0)
     return accuracy
-
-
-class _Keeper(tf.keras.callbacks.Callback):
-    """Keeps the last checkpoint and, by validation accuracy, the best."""
-
-    def __init__(self, folder: Path, card: Card) -> None:
-        super().__init__()
-        self.folder = folder
-        self.card = card
-        self.best: float | None = None
-        self.epoch = 0
-        self.diverged: int | None = None
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        if not all(math.isfinite(value) for value in logs.values()):
-            self.diverged = epoch + 1
-            self.model.stop_training = True
-            return
-        checkpoints.save(self.model, self.folder / LAST, self.card)
-        accuracy = logs.get("val_accuracy")
-        if accuracy is None:
-            self.epoch = epoch + 1
-        elif self.best is None or accuracy > self.best:
-            self.best, self.epoch = accuracy, epoch + 1
-            checkpoints.save(self.model, self.folder / BEST, self.card)
-
-
-def check_output(output: Path) -> None:
-    """Whether results can be written to a folder, which is not made yet.
-
-    # Raises
-        InputError: if not.
-    """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(
-            f"The output folder must be new or empty; {output} is not: choose another."
-        )
-    check_writable(output / LAST)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(values, indent=2) + "\n")

@@ -10,9 +10,8 @@ import pytest
 import tensorflow as tf
 from conftest import run
 
-from larq_insta import checkpoints, data, files, models, training
+from larq_insta import checkpoints, data, files, models
 from larq_insta.card import Card
-from larq_insta.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +30,7 @@ def test_training_leaves_everything(trained):
         "config.json",
         "log.csv",
         "result.json",
+        "state",
         "tensorboard",
     }
     config = json.loads((trained / "config.json").read_text())
@@ -42,7 +42,7 @@ def test_training_leaves_everything(trained):
     assert 0 < result["test_accuracy"] <= 1
     card = Card.read(trained / "best.keras")
     assert card.class_names == tuple("0123456789")
-    assert card.training["epochs"] == 2
+    assert card.training["epochs"] == [2]
 
 
 def test_best_checkpoint_is_the_one_with_the_best_validation_accuracy(trained):
@@ -154,7 +154,7 @@ BAD = [
     ([*TRAIN, "--seed", "-1"], "`seed` must be at least 0"),
     ([*TRAIN, "--image-size", "3"], "at least 8 pixels; got 3"),
     ([*TRAIN, "--validation-share", "2"], "below 1; got 2.0"),
-    ([*TRAIN, "--filters", "4,x"], "widths are whole numbers"),
+    ([*TRAIN, "--filters", "4,x"], "give numbers with commas between"),
     ([*TRAIN, "--filters", "0"], "`filters` must be positive"),
     ([*TRAIN, "--stem", "imagenet"], "at least 32 x 32 pixels"),
     ([*TRAIN, "--plus"], "got plus"),
@@ -236,21 +236,6 @@ def test_a_damaged_picture_in_a_folder_is_named(places, tmp_path):
     )  # fmt: skip
     assert "Error: Every picture must be a whole JPEG, PNG, GIF or BMP file; " in output
     assert ".png is not: repair or remove it." in output
-
-
-def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, monkeypatch):
-    compile_model = training._compile
-
-    def compile_with_nan(model, *args):
-        compile_model(model, *args)
-        model.compile("sgd", lambda y, p: tf.reduce_mean(p) * np.nan, metrics=["accuracy"])
-
-    monkeypatch.setattr(training, "_compile", compile_with_nan)
-    with pytest.raises(InputError, match="must stay finite; it did not in epoch 1"):
-        training.train(
-            training.Configuration("ReActNet18", model_arguments={"filters": [4]}, epochs=3),
-            tmp_path / "run",
-        )
 
 
 @pytest.mark.slow

@@ -1,0 +1,119 @@
+"""Everything that a training depends on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from larq_insta import recipes
+from larq_insta.errors import InputError
+
+_WHEREABOUTS = ("data_dir", "manual_dir", "cache")
+STEPS = ("activations", "both", "neither")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One training, of one or more steps; `recipes` has values from the literature.
+
+    # Arguments
+        model: Name of the model.
+        dataset: Name or folder of the data set.
+        model_arguments: Arguments of the model beside picture size, classes and stem.
+        steps: What is binary in each step: `"activations"`, `"both"`, or `"neither"`.
+        epochs, learning_rate, weight_decay: One value a step, or one for all. The rate
+            falls linearly over each step, to zero one update after the last.
+        batch_size: Pictures an update, over all devices.
+        teacher, foreign_input: See `distillation.load_teacher`.
+        temperature, hard_label_share, attention_weight: See `distillation.Distillation`.
+    """
+
+    model: str
+    dataset: str = "digits"
+    model_arguments: Mapping[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    validation_share: float = 0.1
+    steps: tuple[str, ...] = ("both",)
+    epochs: tuple[int, ...] = (60,)
+    learning_rate: tuple[float, ...] = (2.5e-3,)
+    weight_decay: tuple[float, ...] = (0.0,)
+    batch_size: int = 64
+    seed: int = 0
+    teacher: str | None = None
+    foreign_input: str = "normalized"
+    temperature: float = 1.0
+    hard_label_share: float = 0.0
+    attention_weight: float = 0.0
+    data_dir: str | None = None
+    manual_dir: str | None = None
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [step for step in self.steps if step not in STEPS]
+        if unknown or not self.steps:
+            raise InputError(
+                f"Steps are of {', '.join(STEPS)}; got {', '.join(unknown) or 'none'}."
+            )
+        for name in ("epochs", "learning_rate", "weight_decay"):
+            object.__setattr__(self, name, self._each_step(name))
+
+    @classmethod
+    def from_recipe(cls, recipe: str, model: str, overrides: Mapping[str, Any]) -> Configuration:
+        """A recipe's values for `model`, but for those in `overrides`."""
+        settings = recipes.get(recipe).settings(model)
+        arguments = {**settings.pop("model_arguments"), **overrides.get("model_arguments", {})}
+        if len(overrides.get("steps", settings["steps"])) < len(settings["steps"]):
+            # Of fewer steps than the recipe's, the values are those of its last ones.
+            count = len(overrides["steps"])
+            for name in ("epochs", "learning_rate", "weight_decay"):
+                settings[name] = settings[name][-count:]
+        return cls(model=model, **{**settings, **overrides, "model_arguments": arguments})
+
+    def check(self) -> None:
+        """# Raises
+        InputError: if a value is out of its range.
+        """
+        self._check_least("epochs", 1, *self.epochs)
+        self._check_least("weight_decay", 0, *self.weight_decay)
+        self._check_least("batch_size", 1, self.batch_size)
+        self._check_least("attention_weight", 0, self.attention_weight)
+        self._check_positive("learning_rate", *self.learning_rate)
+        self._check_positive("temperature", self.temperature)
+        if not 0 <= self.hard_label_share <= 1:
+            raise InputError(
+                f"`hard_label_share` must be from 0 to 1; got {self.hard_label_share}."
+            )
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"`seed` must be at least 0 and below 2**31; got {self.seed}.")
+
+    def identity(self) -> dict[str, Any]:
+        """All that the results depend on, as JSON has it; not where files lie."""
+        values = {k: v for k, v in asdict(self).items() if k not in _WHEREABOUTS}
+        return json.loads(json.dumps(values))
+
+    def _each_step(self, name: str) -> tuple[Any, ...]:
+        value = getattr(self, name)
+        values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+        count = len(self.steps)
+        if len(values) == 1:
+            return values * count
+        if len(values) != count:
+            raise InputError(
+                f"`{name}` must have one value, or one for each of the {count} steps "
+                f"({', '.join(self.steps)}); got {len(values)}."
+            )
+        return values
+
+    @staticmethod
+    def _check_least(name: str, least: float, *values: float) -> None:
+        for value in values:
+            if not least <= value < float("inf"):
+                raise InputError(f"`{name}` must be at least {least}; got {value}.")
+
+    @staticmethod
+    def _check_positive(name: str, *values: float) -> None:
+        for value in values:
+            if not 0 < value < float("inf"):
+                raise InputError(f"`{name}` must be positive; got {value}.")
