@@ -183,7 +183,7 @@ _teacher_options = _options(
     help="digits, imagenet2012, fashion_mnist or another of TensorFlow Datasets, or a folder.",
 )
 @_data_options
-@click.option("--cache", help="Keep undecoded pictures in `memory` or in a folder of this name.")
+@click.option("--cache", help="Keep the contents of files in `memory`, or in a folder by its name.")
 @click.option("--image-size", type=int, help="Pixels a side that the model sees.")
 @_model_options
 @_recipe_options

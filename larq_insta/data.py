@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from larq_insta import tfds_data
+from larq_insta.caching import with_cache
 from larq_insta.dataset import ImageDataset, Split
 from larq_insta.errors import InputError, first_line
-from larq_insta.preprocessing import (
-    Preprocessing,
-    photo_crops,
-    photo_preprocessing,
-    shifts,
-)
+from larq_insta.preprocessing import Preprocessing, photo_crops, photo_preprocessing, shifts
 
 _PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-_IN_MEMORY_BYTES = 2 << 30
 _SPLIT_SEED = 0
-_PHOTO_BUFFER = 10_000  # about a gigabyte, undecoded
-_TEST_SPLITS = {"imagenet2012": ("validation",)}  # its test split has no labels
 
 
 def load(
@@ -31,6 +25,7 @@ def load(
     data_dir: str | None = None,
     manual_dir: str | None = None,
     validation_share: float = 0.1,
+    cache: str | None = None,
 ) -> ImageDataset:
     """Loads a data set.
 
@@ -43,6 +38,8 @@ def load(
         manual_dir: Where files lie that TensorFlow Datasets need not download.
         validation_share: Share of the training pictures held out for validation, the
             same ones every time.
+        cache: `"memory"` or a folder, where files' contents are kept; see
+            `caching.with_cache`. Small pictures are in memory anyway.
 
     # Raises
         InputError: if there is no such data set or it cannot be read.
@@ -56,8 +53,14 @@ def load(
     if name == "digits":
         return _digits(image_size, validation_share)
     if "/" in name or "\\" in name or Path(name).is_dir():
-        return _folder(Path(name), image_size or 224, validation_share)
-    return _tfds(name, image_size, data_dir, manual_dir, validation_share)
+        dataset = _folder(Path(name), image_size or 224, validation_share)
+        contents = partial(_listing, Path(name))
+    else:
+        dataset = tfds_data.load(name, image_size, data_dir, manual_dir, validation_share)
+        contents = partial(tfds_data.contents, name, data_dir)
+    if cache is None or dataset.decode is tf.identity:
+        return dataset
+    return with_cache(dataset, cache, contents(validation_share))
 
 
 def _digits(image_size: int | None, validation_share: float) -> ImageDataset:
@@ -79,7 +82,7 @@ def _digits(image_size: int | None, validation_share: float) -> ImageDataset:
         tuple(str(digit) for digit in digits.target_names),
         pre,
         shifts(pre, 1, flip=False),
-        lambda image: image,
+        tf.identity,
         *_splits((train, train_labels), (test, test_labels), validation_share),
     )
 
@@ -117,9 +120,17 @@ def _folder(root: Path, size: int, validation_share: float) -> ImageDataset:
         tuple(names),
         pre,
         photo_crops(pre),
-        lambda path: pre.decode(tf.io.read_file(path)),
+        pre.decode,
         *_splits(train, test, validation_share),
+        fetch=tf.io.read_file,
     )
+
+
+def _listing(root: Path, validation_share: float) -> str:
+    """Names what is read of a folder, for a cache."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    stamps = [f"{path} {(stat := path.stat()).st_size} {stat.st_mtime_ns}" for path in files]
+    return "\n".join([str(validation_share), *stamps])
 
 
 def _class_folders(root: Path) -> list[str]:
@@ -149,138 +160,21 @@ def _pictures(root: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([path for path, _ in found]), labels
 
 
-def _tfds(
-    name: str,
-    image_size: int | None,
-    data_dir: str | None,
-    manual_dir: str | None,
-    validation_share: float,
-) -> ImageDataset:
-    builder = _tfds_builder(name, data_dir)
-    features = builder.info.features
-    _check_features(name, features)
-    _prepare(builder, manual_dir)
-    slices = _tfds_slices(builder.info.splits, name, validation_share)
-    *picture, channels = features["image"].shape
-    pixels = sum(slices.values()) * channels * np.prod([side or np.inf for side in picture])
-    if pixels < _IN_MEMORY_BYTES:
-        size = image_size or min(picture)
-        pre = Preprocessing(size=size, channels=channels)
-        augmentation, read = shifts(pre, max(1, size // 8), flip=_may_flip(name)), tf.identity
-    else:
-        pre = photo_preprocessing(image_size or 224, channels)
-        augmentation, read = photo_crops(pre), pre.decode
-    in_memory = read is tf.identity
-    parts = [
-        Split(
-            _tfds_examples(builder, part, size, in_memory=in_memory),
-            size,
-            None if in_memory else _PHOTO_BUFFER,
-        )
-        for part, size in slices.items()
-    ]
-    return ImageDataset(name, tuple(features["label"].names), pre, augmentation, read, *parts)
-
-
-def _check_features(name: str, features: Any) -> None:
-    if not {"image", "label"} <= set(features):
-        raise InputError(
-            f"A data set must have images with one label each; {name} has "
-            f"{', '.join(sorted(features))}: choose another."
-        )
-    dtype, channels = features["image"].dtype, features["image"].shape[-1]
-    if dtype != np.uint8 or channels not in {1, 3}:
-        raise InputError(
-            f"Images must be uint8 with 1 or 3 channels; those of {name} are {dtype} with "
-            f"{channels}: choose another data set."
-        )
-
-
-def _prepare(builder: Any, manual_dir: str | None) -> None:
-    import tensorflow_datasets as tfds
-
-    try:
-        config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-        builder.download_and_prepare(download_config=config)
-    except Exception as error:
-        raise InputError(
-            f"The data set {builder.name} could not be prepared ({first_line(error)}): check the "
-            "network, or give its files with --manual-dir or a prepared copy with --data-dir."
-        ) from error
-
-
-def _tfds_slices(splits: Any, name: str, validation_share: float) -> dict[str, int]:
-    """Names and sizes of the parts for training, validation and testing."""
-    candidates = _TEST_SPLITS.get(_plain(name), ("test", "validation"))
-    test = next((split for split in candidates if split in splits), None)
-    if "train" not in splits or test is None:
-        raise InputError(
-            f"A data set must have a train split and a test or validation split; {name} has "
-            f"{', '.join(splits)}: choose another."
-        )
-    total = splits["train"].num_examples
-    kept = total - round(total * validation_share)
-    return {
-        f"train[:{kept}]": kept,
-        f"train[{kept}:]": total - kept,
-        test: splits[test].num_examples,
-    }
-
-
-def _tfds_examples(builder: Any, part: str, size: int, *, in_memory: bool) -> tf.data.Dataset:
-    import tensorflow_datasets as tfds
-
-    if size == 0:  # which TensorFlow Datasets refuses to read
-        return _tfds_examples(builder, "train[:1]", 1, in_memory=in_memory).take(0)
-    if in_memory:
-        whole = builder.as_dataset(split=part, as_supervised=True, batch_size=-1)
-        return tf.data.Dataset.from_tensor_slices(whole)
-    undecoded = {"image": tfds.decode.SkipDecoding()}
-    return builder.as_dataset(split=part, as_supervised=True, decoders=undecoded)
-
-
-def _tfds_builder(name: str, data_dir: str | None) -> Any:
-    import difflib
-
-    import tensorflow_datasets as tfds
-
-    try:
-        return tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError) as error:
-        nearest = difflib.get_close_matches(name, ["digits", *tfds.list_builders()], n=1)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
-        raise InputError(
-            "A data set is 'digits', a name known to TensorFlow Datasets, or a folder; "
-            f"got {name!r}.{hint}"
-        ) from error
-    except Exception as error:
-        raise InputError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
-
-
-def _plain(name: str) -> str:
-    """A data set's name without configuration and version."""
-    return name.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0]
-
-
-def _may_flip(name: str) -> bool:
-    # Characters change their meaning in a mirror; clothes, animals and things do not.
-    return _plain(name) in {"cifar10", "cifar100", "fashion_mnist", "stl10"}
-
-
 def _splits(
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
     validation_share: float,
-) -> list[Split]:
+) -> tuple[Split, Split, Split]:
     """Arrays of pictures or paths, and of labels, in three parts."""
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(train[1]))
     held_out = round(len(order) * validation_share)
-    parts = [
-        (train[0][order[held_out:]], train[1][order[held_out:]]),
-        (train[0][order[:held_out]], train[1][order[:held_out]]),
-        test,
-    ]
-    return [
-        Split(tf.data.Dataset.from_tensor_slices((items, labels.astype(np.int64))), len(labels))
-        for items, labels in parts
-    ]
+    return (
+        _split(train[0][order[held_out:]], train[1][order[held_out:]]),
+        _split(train[0][order[:held_out]], train[1][order[:held_out]]),
+        _split(*test),
+    )
+
+
+def _split(items: np.ndarray, labels: np.ndarray) -> Split:
+    pairs = (items, labels.astype(np.int64))
+    return Split(tf.data.Dataset.from_tensor_slices(pairs), len(labels))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,39 +13,47 @@ import tensorflow as tf
 from larq_insta.errors import InputError
 from larq_insta.preprocessing import Augmentation, Preprocessing
 
+PHOTO_BUFFER = 10_000  # undecoded photographs that shuffling holds: about a gigabyte
+
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a data set: what is read as a picture, and its label, one by one.
+    """A part of a data set: what is fetched as a picture, and its label, one by one.
 
-    `buffer` is how many of them shuffling may hold in memory; all by default.
+    `buffer` is how many of them shuffling may hold in memory; all by default. `in_order`,
+    where files hold many examples, gives them with the files in the order of a seed.
     """
 
     examples: tf.data.Dataset
     size: int
     buffer: int | None = None
+    in_order: Callable[[tf.Tensor], tf.data.Dataset] | None = None
 
     def shuffled(self, seed: tf.Tensor) -> tf.data.Dataset:
+        examples = self.in_order(seed) if self.in_order else self.examples
         buffer = min(self.size, self.buffer or self.size)
-        return self.examples.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+        return examples.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
 
 
 @dataclass(frozen=True)
 class ImageDataset:
     """A labelled set of pictures in three parts; `validation` is held out of training.
 
-    `read` makes a uint8 picture `(height, width, channels)` of what the parts hold, be it a
-    picture, a path or a file's contents; it is called after shuffling.
+    `fetch` makes contents of what the parts hold: a path's file is read, all else is contents,
+    a picture or those of its file. `decode` makes a uint8 picture `(height, width, channels)`
+    of contents. Both are called after shuffling. `uncached` has the same without a cache.
     """
 
     name: str
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     augmentation: Augmentation
-    read: Callable[[tf.Tensor], tf.Tensor]
+    decode: Callable[[tf.Tensor], tf.Tensor]
     train: Split
     validation: Split
     test: Split
+    fetch: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    uncached: ImageDataset | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -72,8 +79,8 @@ class ImageDataset:
             examples = examples.take(self.train.size // (shards * batch_size) * shards * batch_size)
 
             def augment(i: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> Any:
-                picture, label = example
-                return self.augmentation(self.read(picture), tf.stack([epoch_seed, i])), label
+                contents, label = self.fetch(example[0]), example[1]
+                return self.augmentation(contents, tf.stack([epoch_seed, i])), label
 
             examples = examples.shard(shards, shard)
             return examples.map(augment, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
@@ -84,7 +91,7 @@ class ImageDataset:
     def pictures(self, split: Split, batch_size: int = 100) -> tf.data.Dataset:
         """Batches of uint8 pictures and labels of `split` in its order, each picture once."""
         examples = split.examples.map(
-            lambda picture, label: (self.preprocessing.resize(self.read(picture)), label),
+            lambda item, label: (self.preprocessing.resize(self.decode(self.fetch(item))), label),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
@@ -113,13 +120,14 @@ class ImageDataset:
             ) from error
 
     def _first_unreadable(self) -> str | None:
-        for split in (self.train, self.validation, self.test):
-            for picture, _ in split.examples:
+        source = self.uncached or self
+        for split in (source.train, source.validation, source.test):
+            for item, _ in split.examples:
                 try:
-                    self.read(picture)
+                    source.decode(source.fetch(item))
                 except tf.errors.InvalidArgumentError:
-                    path = picture.numpy().decode(errors="replace")
-                    return path if Path(path).is_file() else f"one of {self.name}"
+                    is_path = source.fetch is tf.io.read_file
+                    return item.numpy().decode() if is_path else f"one of {self.name}"
         return None
 
     def test_pictures(self, count: int) -> np.ndarray:

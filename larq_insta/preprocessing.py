@@ -11,7 +11,7 @@ _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""From a uint8 picture and a seed of shape (2,) to the picture that the model sees."""
+"""From contents (a picture or those of its file) and a seed of shape (2,) to a training picture."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Preprocessing:
 
     The centre square of `crop` times the shorter side is resized to `size` pixels,
     coloured in `channels` (1 grey, 3 RGB), and normalized to `(pixel - mean) / std`.
+    `resampling` is `"bilinear"`, antialiased, or `"bicubic"`, Larq Zoo's, which is not.
     """
 
     size: int
@@ -27,6 +28,7 @@ class Preprocessing:
     crop: float = 1.0
     mean: tuple[float, ...] = (127.5,)
     std: tuple[float, ...] = (127.5,)
+    resampling: str = "bilinear"
 
     def decode(self, data: tf.Tensor) -> tf.Tensor:
         """Picture file contents to uint8 `(height, width, channels)`."""
@@ -37,18 +39,14 @@ class Preprocessing:
         """uint8 `(height, width, channels)` to uint8 `(size, size, channels)`."""
         if image.shape[:2] == (self.size, self.size) and self.crop == 1.0:
             return image
-        height, width = tf.unstack(tf.shape(image)[:2])
-        side = tf.cast(tf.minimum(height, width), tf.float32) * self.crop
-        side = tf.maximum(tf.cast(tf.round(side), tf.int32), 1)
-        image = tf.image.crop_to_bounding_box(
-            image, (height - side) // 2, (width - side) // 2, side, side
-        )
-        return self._scale(image)
+        window = self._centre(tf.shape(image))
+        return self._scale(tf.image.crop_to_bounding_box(image, *tf.unstack(window)))
 
-    def random_crop(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """A random part of a large picture, as ImageNet training takes it."""
+    def random_crop(self, data: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """A random part of a large picture's file, as ImageNet training takes it."""
+        shape = self._shape(data)
         begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-            tf.shape(image),
+            shape,
             tf.zeros((1, 0, 4)),
             seed,
             min_object_covered=0.1,
@@ -57,11 +55,39 @@ class Preprocessing:
             max_attempts=10,
             use_image_if_no_bounding_boxes=True,
         )
-        part = tf.slice(image, begin, extent)
-        return self._scale(tf.ensure_shape(part, (None, None, self.channels)))
+        # No part was found if it is the whole; Larq Zoo takes the centre then.
+        found = tf.reduce_any(extent[:2] < shape[:2])
+        part = tf.concat([begin[:2], extent[:2]], 0)
+        return self._scale(self._decode_part(data, tf.where(found, part, self._centre(shape))))
+
+    def _shape(self, data: tf.Tensor) -> tf.Tensor:
+        return tf.cond(
+            tf.io.is_jpeg(data),
+            lambda: tf.image.extract_jpeg_shape(data),
+            lambda: tf.shape(self.decode(data)),
+        )
+
+    def _centre(self, shape: tf.Tensor) -> tf.Tensor:
+        """Top, left, height and width of the centre square."""
+        side = tf.cast(tf.cast(tf.reduce_min(shape[:2]), tf.float32) * self.crop, tf.int32)
+        sides = tf.repeat(tf.maximum(side, 1), 2)
+        return tf.concat([(shape[:2] - sides + 1) // 2, sides], 0)
+
+    def _decode_part(self, data: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+        """The same as cropping the decoded picture, but JPEG files are read in part."""
+        part = tf.cond(
+            tf.io.is_jpeg(data),
+            lambda: tf.image.decode_and_crop_jpeg(data, window, channels=self.channels),
+            lambda: tf.image.crop_to_bounding_box(self.decode(data), *tf.unstack(window)),
+        )
+        return tf.ensure_shape(part, (None, None, self.channels))
 
     def _scale(self, image: tf.Tensor) -> tf.Tensor:
-        image = tf.image.resize(image, (self.size, self.size), antialias=True)
+        size = (self.size, self.size)
+        if self.resampling == "bicubic":
+            image = tf.raw_ops.ResizeBicubic(images=image[None], size=size)[0]
+        else:
+            image = tf.image.resize(image, size, antialias=True)
         return tf.saturate_cast(tf.round(image), tf.uint8)
 
     def normalize(self, images: tf.Tensor) -> tf.Tensor:
@@ -69,11 +95,17 @@ class Preprocessing:
         return (tf.cast(images, tf.float32) - list(self.mean)) / list(self.std)
 
 
-def photo_preprocessing(size: int, channels: int = 3) -> Preprocessing:
-    """ImageNet's: the centre 7/8 of a photograph, mean and deviation of its colours."""
+def photo_preprocessing(
+    size: int, channels: int = 3, resampling: str = "bilinear"
+) -> Preprocessing:
+    """ImageNet's: the centre without a border of 16 in `size` + 32, mean and deviation of colours.
+
+    With `"bicubic"` it is Larq Zoo's, but for values rounded to whole pixels' values.
+    """
+    crop = size / (size + 32)
     if channels == 1:
-        return Preprocessing(size, channels, crop=0.875)
-    return Preprocessing(size, channels, 0.875, _IMAGENET_MEAN, _IMAGENET_STD)
+        return Preprocessing(size, channels, crop, resampling=resampling)
+    return Preprocessing(size, channels, crop, _IMAGENET_MEAN, _IMAGENET_STD, resampling)
 
 
 def shifts(pre: Preprocessing, pixels: int, flip: bool) -> Augmentation:
@@ -92,7 +124,7 @@ def shifts(pre: Preprocessing, pixels: int, flip: bool) -> Augmentation:
 def photo_crops(pre: Preprocessing) -> Augmentation:
     """A random part of the picture, mirrored or not."""
 
-    def augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return tf.image.stateless_random_flip_left_right(pre.random_crop(image, seed), seed)
+    def augment(data: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return tf.image.stateless_random_flip_left_right(pre.random_crop(data, seed), seed)
 
     return augment

@@ -249,15 +249,16 @@ class _Run:
             return [keeper.copier, keeper]
         folder = keeper.folder / "tensorboard"
         forget_epochs(folder, done)
-        split = self.dataset.validation if self.dataset.validation.size else self.dataset.train
-        pictures = next(iter(self.dataset.pictures(split, _WATCHED_PICTURES)))[0]
+        dataset = self.dataset.uncached or self.dataset  # a cache is filled by reading it all
+        split = dataset.validation if dataset.validation.size else dataset.train
+        pictures = next(iter(dataset.pictures(split, _WATCHED_PICTURES)))[0]
         watched = self.dataset.preprocessing.normalize(pictures).numpy()
         return [keeper.copier, TensorBoardLog(folder, watched, keeper.copy), keeper]
 
     def _not_finite(self, trainer: Trainer, index: int, keeper: resume.Keeper) -> str:
         update = int(trainer.optimizer.iterations.numpy())
         epoch, position = divmod(update, self.updates)
-        batches = self.dataset.training_batches(
+        batches = (self.dataset.uncached or self.dataset).training_batches(
             self.batch_size, self.configuration.seed, self._epochs(index, epoch)
         )
         pictures, labels = next(iter(batches.skip(position)))
@@ -283,6 +284,7 @@ def _load_data(configuration: Configuration) -> ImageDataset:
         data_dir=configuration.data_dir,
         manual_dir=configuration.manual_dir,
         validation_share=configuration.validation_share,
+        cache=configuration.cache,
     )
 
 

@@ -39,6 +39,27 @@ def run(*arguments, code=0):
     return result.output
 
 
+def arrays(batches):
+    """Pictures and labels of all batches."""
+    images, labels = zip(*batches, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """Ten random pictures of each of two classes, of different sizes and kinds."""
+    root = tmp_path / "pictures"
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for i in range(10):
+            image = rng.integers(0, 256, (40 + i, 60 - i, 3)).astype(np.uint8)
+            write, suffix = [(tf.io.encode_png, "png"), (tf.io.encode_jpeg, "JPG")][i % 2]
+            (root / name / f"{i}.{suffix}").write_bytes(write(image).numpy())
+    (root / "README.txt").write_text("not a class")
+    (root / "cat" / "notes.txt").write_text("not a picture")
+    return root
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
     """Folder of a two-epoch training of a tiny model on digits, by the command line."""

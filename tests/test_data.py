@@ -1,40 +1,17 @@
-"""Data sets, preprocessing and augmentation."""
-
-from pathlib import Path
-from types import SimpleNamespace
+"""Data sets, and what training gets of them."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_datasets as tfds
+from conftest import arrays
 
 from larq_insta import data
 from larq_insta.errors import InputError
-from larq_insta.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="module")
 def digits():
     return data.load("digits")
-
-
-@pytest.fixture
-def folder(tmp_path, rng):
-    """Ten random pictures of each of two classes, of different sizes and kinds."""
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        for i in range(10):
-            image = rng.integers(0, 256, (40 + i, 60 - i, 3)).astype(np.uint8)
-            write, suffix = [(tf.io.encode_png, "png"), (tf.io.encode_jpeg, "JPG")][i % 2]
-            (tmp_path / name / f"{i}.{suffix}").write_bytes(write(image).numpy())
-    (tmp_path / "README.txt").write_text("not a class")
-    (tmp_path / "cat" / "notes.txt").write_text("not a picture")
-    return tmp_path
-
-
-def arrays(batches):
-    images, labels = zip(*batches, strict=True)
-    return np.concatenate(images), np.concatenate(labels)
 
 
 def test_digits_are_split_into_three_disjoint_parts(digits):
@@ -118,38 +95,6 @@ def test_folder_with_train_and_test(folder, tmp_path_factory):
     assert [s.size for s in (dataset.train, dataset.validation, dataset.test)] == [10, 10, 20]
 
 
-def test_evaluation_takes_the_centre(rng):
-    pre = Preprocessing(size=8, channels=3, crop=0.5)
-    image = np.zeros((32, 64, 3), np.uint8)
-    image[8:24, 24:40] = 200  # the centre square of half the shorter side
-    resized = pre.resize(tf.constant(image)).numpy()
-    np.testing.assert_array_equal(resized, np.full((8, 8, 3), 200))
-
-
-def test_pictures_of_the_right_size_are_left_alone(rng):
-    image = tf.constant(rng.integers(0, 256, (8, 8, 1)), tf.uint8)
-    assert Preprocessing(size=8, channels=1).resize(image) is image
-
-
-def test_normalization(rng):
-    images = rng.integers(0, 256, (2, 4, 4, 3)).astype(np.uint8)
-    pre = Preprocessing(4, 3, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
-    result = pre.normalize(tf.constant(images))
-    assert result.dtype == tf.float32
-    np.testing.assert_allclose(result, (images - [1, 2, 3.0]) / [4, 5, 6.0], rtol=1e-6)
-
-
-def test_random_crops_are_uint8_parts(rng):
-    image = tf.constant(rng.integers(100, 200, (50, 70, 3)), tf.uint8)
-    pre = Preprocessing(16, 3)
-    one, two, again = (pre.random_crop(image, (0, i)) for i in (1, 2, 1))
-    assert one.shape == (16, 16, 3)
-    assert one.dtype == tf.uint8
-    assert one.numpy().min() >= 100
-    np.testing.assert_array_equal(one, again)
-    assert (one != two).numpy().any()
-
-
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
@@ -171,69 +116,3 @@ def test_bad_folders_are_refused(folder, tmp_path_factory):
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match="empty holds none"):
         data.load(str(folder))
-
-
-class TinyPhotos(tfds.core.GeneratorBasedBuilder):
-    """Twenty photographs of different sizes, as ImageNet has them."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    pkg_dir_path = Path(__file__).parent
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.ClassLabel(names=["cat", "dog"]),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(features),
-            supervised_keys=("image", "label"),
-        )
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(20), "validation": self._generate_examples(6)}
-
-    def _generate_examples(self, count):
-        rng = np.random.default_rng(count)
-        for i in range(count):
-            image = rng.integers(0, 256, (40 + i, 60 - i, 3)).astype(np.uint8)
-            yield i, {"image": image, "label": i % 2}
-
-
-def test_photographs_of_tensorflow_datasets(tmp_path):
-    dataset = data.load("tiny_photos", image_size=24, data_dir=str(tmp_path))
-    assert [s.size for s in (dataset.train, dataset.validation, dataset.test)] == [18, 2, 6]
-    assert dataset.train.examples.element_spec[0].dtype == tf.string  # shuffled undecoded
-    images, labels = arrays(dataset.training_batches(6, seed=0, epochs=range(1)))
-    assert images.shape == (18, 24, 24, 3)
-    images, labels = arrays(dataset.evaluation_batches(dataset.test))
-    assert images.shape == (6, 24, 24, 3)
-    assert sorted(labels) == [0, 0, 0, 1, 1, 1]
-    no_validation = data.load("tiny_photos", data_dir=str(tmp_path), validation_share=0)
-    assert (no_validation.train.size, no_validation.validation.size) == (20, 0)
-
-
-def test_imagenet_is_tested_on_its_validation_split():
-    sizes = {"train": 1000, "validation": 50, "test": 100}
-    splits = {name: SimpleNamespace(num_examples=size) for name, size in sizes.items()}
-    slices = data._tfds_slices(splits, "imagenet2012:5.*.*", 0.1)
-    assert slices == {"train[:900]": 900, "train[900:]": 100, "validation": 50}
-    assert "test" in data._tfds_slices(splits, "other", 0.1)
-
-
-@pytest.mark.parametrize(
-    ("features", "message"),
-    [
-        ({"text": None}, "must have images with one label each; x has text"),
-        ({"image": SimpleNamespace(dtype=np.uint16, shape=(8, 8, 1)), "label": None}, "uint16"),
-        ({"image": SimpleNamespace(dtype=np.uint8, shape=(8, 8, 4)), "label": None}, "with 4"),
-    ],
-)
-def test_other_kinds_of_data_sets_are_refused(features, message):
-    with pytest.raises(InputError, match=message):
-        data._check_features("x", features)
-
-
-def test_data_sets_without_test_pictures_are_refused():
-    with pytest.raises(InputError, match="must have a train split and a test .*; x has train"):
-        data._tfds_slices({"train": SimpleNamespace(num_examples=3)}, "x", 0.1)
