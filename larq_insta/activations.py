@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from larq_insta.channelwise import ChannelwiseLayer, InstanceAware, add_saturated, check_choice
+from larq_insta.channelwise import (
+    ChannelwiseLayer,
+    InstanceAware,
+    add_saturated,
+    check_choice,
+    narrow,
+)
+from larq_insta.fused import fused, instance_sum, parts
 
 PARAMETERS = ("gamma", "slope", "zeta")
 """What RPReLU learns for each channel."""
@@ -69,8 +76,10 @@ class RPReLU(ChannelwiseLayer):
         self.slope = self.add_vector("slope", self.slope_initializer)
         self.zeta = self.add_vector("zeta", self.zeta_initializer)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        gamma, slope, zeta = self._parameters(inputs)
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        inputs, (gamma, slope, zeta) = self._with_parameters(inputs, training)
+        if training:
+            return _rprelu_in_training(inputs, gamma, slope, zeta)
         shifted = add_saturated(inputs, -gamma)
         if slope.shape.rank == 1:
             slope = tf.reshape(slope, (*[1] * (inputs.shape.rank - 2), -1))
@@ -78,8 +87,13 @@ class RPReLU(ChannelwiseLayer):
         negative = tf.cast(-slope, inputs.dtype) * tf.nn.relu(-shifted)
         return add_saturated(tf.nn.relu(shifted) + negative, zeta)
 
-    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:  # noqa: ARG002
-        return [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
+    def _with_parameters(
+        self,
+        inputs: tf.Tensor,
+        training: bool | None,  # noqa: ARG002
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The inputs, to be used in their stead, and gamma, slope and zeta."""
+        return inputs, [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -162,18 +176,84 @@ class InstaPReLU(InstanceAware, RPReLU):
             setattr(self, f"alpha_{parameter}", vector)
         self.build_batch_norm(input_shape)
 
-    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:
-        static = dict(zip(PARAMETERS, super()._parameters(inputs), strict=True))
+    def _with_parameters(
+        self, inputs: tf.Tensor, training: bool | None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        inputs, parameters = super()._with_parameters(inputs, training)
         if not self.instance_aware:
-            return list(static.values())
-        statistic = self.instance_statistic(inputs)
+            return inputs, parameters
+        inputs, statistic = self.with_statistic(inputs, training)
+        named = dict(zip(PARAMETERS, parameters, strict=True))
         for name in self.instance_aware:
             alpha = tf.cast(getattr(self, f"alpha_{name}"), statistic.dtype)
-            static[name] = alpha * statistic + tf.cast(static[name], statistic.dtype)
-        return list(static.values())
+            named[name] = alpha * statistic + tf.cast(named[name], statistic.dtype)
+        return inputs, list(named.values())
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "instance_aware": list(self.instance_aware),
         }
+
+
+@tf.custom_gradient
+def _rprelu_in_training(
+    x: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor, zeta: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
+    """`RPReLU`, each parameter of shape `(channels,)` or `(batch, 1, ..., 1, channels)`.
+
+    The backward pass keeps nothing alive but the input.
+    """
+
+    def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        sums = _gradient_sums(x, upstream, _in_parts(gamma), _in_parts(slope))
+        parameters = [
+            _like(parameter, instance_sum(part, x.shape.rank))
+            for parameter, part in zip((gamma, slope, zeta), sums, strict=True)
+        ]
+        return _input_gradient(x, upstream, gamma, slope), *parameters
+
+    return _forward(x, gamma, slope, zeta), grad
+
+
+@fused
+def _forward(x: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor, zeta: tf.Tensor) -> tf.Tensor:
+    shifted = tf.cast(x, gamma.dtype) - gamma
+    return narrow(tf.where(shifted > 0, shifted, slope * shifted) + zeta, x.dtype)
+
+
+@fused
+def _input_gradient(
+    x: tf.Tensor, upstream: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor
+) -> tf.Tensor:
+    upstream = tf.cast(upstream, gamma.dtype)
+    positive = tf.cast(x, gamma.dtype) > gamma
+    return tf.cast(tf.where(positive, upstream, slope * upstream), x.dtype)
+
+
+@fused
+def _gradient_sums(
+    x: tf.Tensor, upstream: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    """Of gamma, slope and zeta, summed over all but some of the positions."""
+    pairs = zip(parts(tf.cast(x, gamma.dtype)), parts(tf.cast(upstream, gamma.dtype)), strict=True)
+    terms = []
+    for part, gradient in pairs:
+        shifted = part - gamma
+        positive = shifted > 0
+        of_gamma = tf.where(positive, -gradient, -slope * gradient)
+        of_slope = tf.where(positive, tf.zeros_like(gradient), shifted * gradient)
+        terms.append((of_gamma, of_slope, gradient))
+    return tuple(tf.add_n(term) for term in zip(*terms, strict=True))
+
+
+def _in_parts(parameter: tf.Tensor) -> tf.Tensor:
+    """To be broadcast with what `parts` gives."""
+    channels = parameter.shape[-1]
+    return parameter if parameter.shape.rank == 1 else tf.reshape(parameter, (-1, 1, channels))
+
+
+def _like(parameter: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    if parameter.shape.rank == 1:
+        gradient = tf.reduce_sum(gradient, axis=list(range(gradient.shape.rank - 1)))
+    return tf.cast(gradient, parameter.dtype)

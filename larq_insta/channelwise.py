@@ -79,7 +79,16 @@ class InstanceAware(ChannelwiseLayer):
 
     def instance_statistic(self, x: tf.Tensor) -> tf.Tensor:
         """Shape `(batch, 1, ..., 1, channels)`, float32 or float64."""
-        statistic = self._statistic(x)
+        return self._normalized(self._statistic(x))
+
+    def with_statistic(self, x: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """`x`, to be used in its stead, and its `instance_statistic`."""
+        if not training or self._statistic is not statistics.cube_mean:
+            return x, self.instance_statistic(x)
+        statistic, x = statistics.cube_mean_in_training(x)
+        return x, self._normalized(statistic)
+
+    def _normalized(self, statistic: tf.Tensor) -> tf.Tensor:
         if self.stop_gradient:
             statistic = tf.stop_gradient(statistic)
         return self.batch_norm(statistic) if self.normalization == "statistic" else statistic

@@ -194,10 +194,10 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         build_inside(self.branch_reduce, (None, channels))
         build_inside(self.branch_expand, (None, hidden))
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         x = self.batch_norm(inputs) if self.normalization == "batch" else inputs
-        threshold = self._threshold(self.instance_statistic(x))
-        return narrow(add_saturated(x, -threshold), inputs.dtype)
+        x, statistic = self.with_statistic(x, training)
+        return narrow(add_saturated(x, -self._threshold(statistic)), inputs.dtype)
 
     def threshold(self, inputs: tf.Tensor) -> tf.Tensor:
         """What inference subtracts from `inputs`: `TH`, `(batch, 1, ..., 1, channels)`.

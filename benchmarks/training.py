@@ -1,0 +1,106 @@
+"""Step time and peak memory of training each INSTA variant, beside its static baseline.
+
+    python benchmarks/training.py
+
+Each model has a process of its own, which takes steps of `Trainer` on random pictures of its
+own when told to. They take turns, in another order each turn; while one works the others
+wait. Printed are medians, medians of each turn's ratio to the baseline with 95 % bootstrap
+intervals, and peak resident memory.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+import click
+import numpy as np
+
+VARIANTS = {
+    "ResNet18": {
+        "static": ("ReActNet18", {}),
+        "base": ("InstaResNet18", {}),
+        "plus": ("InstaResNet18", {"plus": True}),
+    },
+    "MobileNetV1": {
+        "static": ("ReActNetA", {}),
+        "base": ("InstaMobileNetV1", {}),
+        "plus": ("InstaMobileNetV1", {"plus": True}),
+    },
+}
+
+
+def work(pipe: Connection, name: str, arguments: dict[str, Any], size: int, batch: int) -> None:
+    """Takes a step for every message, and answers with its seconds and the peak of memory."""
+    import tensorflow as tf
+
+    from larq_insta import models
+    from larq_insta.preprocessing import photo_preprocessing
+    from larq_insta.trainer import Trainer
+
+    tf.keras.utils.set_random_seed(0)
+    trainer = Trainer(
+        models.get(name)(input_shape=(size, size, 3), **arguments),
+        photo_preprocessing(size).normalize,
+        weight_decay=1e-5,
+    )
+    trainer.compile(tf.keras.optimizers.Adam(1e-3))
+    rng = np.random.default_rng(0)
+    pictures = tf.constant(rng.integers(0, 256, (batch, size, size, 3)), tf.uint8)
+    labels = tf.constant(rng.integers(0, 1000, batch))
+    take = trainer.make_train_function()
+    batches = iter(tf.data.Dataset.from_tensors((pictures, labels)).repeat())
+    while pipe.recv():
+        start = time.perf_counter()
+        float(take(batches)["loss"])
+        seconds = time.perf_counter() - start
+        unit = 1 if sys.platform == "darwin" else 1024
+        pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit))
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Of the median, by bootstrap."""
+    draws = np.random.default_rng(0).choice(values, (10_000, len(values)))
+    low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
+    return low, high
+
+
+@click.command()
+@click.option("--topology", type=click.Choice(list(VARIANTS)), default="ResNet18")
+@click.option("--image-size", default=224, show_default=True)
+@click.option("--batch-size", default=32, show_default=True)
+@click.option("--turns", default=60, show_default=True)
+def main(topology: str, image_size: int, batch_size: int, turns: int) -> None:
+    """Times training steps of a topology's three models."""
+    context = multiprocessing.get_context("spawn")
+    pipes = {}
+    for variant, (name, arguments) in VARIANTS[topology].items():
+        pipes[variant], end = context.Pipe()
+        arguments_of_work = (end, name, arguments, image_size, batch_size)
+        context.Process(target=work, args=arguments_of_work, daemon=True).start()
+    seconds: dict[str, list[float]] = {variant: [] for variant in pipes}
+    memory = {}
+    order = np.random.default_rng(0)
+    for turn in range(turns + 2):
+        for variant in order.permutation(list(pipes)):
+            pipes[variant].send(True)
+            taken, memory[variant] = pipes[variant].recv()
+            if turn >= 2:  # the first two compile and fill caches
+                seconds[variant].append(taken)
+    for variant, taken in seconds.items():
+        ratios = np.divide(taken, seconds["static"])
+        low, high = interval(ratios)
+        click.echo(
+            f"{VARIANTS[topology][variant][0]} {variant}: {np.median(taken):.3f} s a step, "
+            f"ratio {np.median(ratios):.3f} ({low:.3f} to {high:.3f}); peak "
+            f"{memory[variant] / 1e9:.2f} GB, ratio {memory[variant] / memory['static']:.3f}"
+        )
+    click.echo(f"{image_size} pixels, batch {batch_size}, {turns} turns")
+
+
+if __name__ == "__main__":
+    main()
