@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-_MOST_PARTS = 16
+_MOST_PARTS = 8
 
 
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:

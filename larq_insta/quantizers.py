@@ -1,18 +1,76 @@
-"""The instance-aware sign as a drop-in quantizer for Larq's layers."""
+"""Signs as drop-in quantizers for Larq's layers: the instance-aware one, and a lean plain one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import larq as lq
 import tensorflow as tf
 
+from larq_insta.fused import fused
 from larq_insta.layers import InstaThreshold, StaticThreshold
-
 
 # By their bare names: Larq looks quantizers up in Keras's global table, and `.h5` files
 # name them without a package.
+
+
+@lq.utils.register_alias("lean_approx_sign")
+@lq.utils.register_keras_custom_object
+class LeanApproxSign(lq.quantizers.ApproxSign):
+    r"""Larq's `ApproxSign`, which in training keeps nothing for the backward pass but its input.
+
+    \\[
+    q(x) = \begin{cases} -1 & x < 0 \\\ 1 & x \geq 0 \end{cases}
+    \qquad
+    \frac{\partial L}{\partial x} = \begin{cases}
+      (2 - 2|x|) \, g & |x| \leq 1 \\\
+      0 & |x| > 1
+    \end{cases}
+    \\]
+
+    with upstream gradient \\(g\\). Larq's own makes a mask, zeros and the pseudo-gradient of
+    the maps' size already in the forward pass, and keeps all three.
+
+    # Arguments
+        metrics: As for Larq's `ApproxSign`.
+
+    # Input shape
+        Any.
+
+    # Output shape
+        Same as the input.
+
+    # References
+        - [Bi-Real Net: Enhancing the Performance of 1-bit CNNs With Improved
+            Representational Capability and Advanced Training
+            Algorithm](https://arxiv.org/abs/1808.00278)
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if not training:
+            return super().call(inputs)
+        return super(lq.quantizers.ApproxSign, self).call(_approx_sign_in_training(inputs))
+
+
+@tf.custom_gradient
+def _approx_sign_in_training(
+    x: tf.Tensor,
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    return _sign(x), lambda upstream: _pseudo_gradient(x, upstream)
+
+
+@fused
+def _sign(x: tf.Tensor) -> tf.Tensor:
+    return lq.math.sign(x)
+
+
+@fused
+def _pseudo_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    magnitude = tf.abs(x)
+    return tf.where(magnitude <= 1, (1 - magnitude) * 2 * upstream, tf.zeros_like(upstream))
+
+
 @lq.utils.register_alias("insta_sign")
 @lq.utils.register_keras_custom_object
 class InstaSign(lq.quantizers.Quantizer):
@@ -78,7 +136,7 @@ class InstaSign(lq.quantizers.Quantizer):
             known = {layer.__name__: layer for layer in (InstaThreshold, StaticThreshold)}
             threshold = tf.keras.utils.deserialize_keras_object(threshold, custom_objects=known)
         self.threshold: tf.keras.layers.Layer = threshold
-        self.sign = lq.quantizers.ApproxSign(metrics=metrics, dtype=self.dtype_policy, name="sign")
+        self.sign = LeanApproxSign(metrics=metrics, dtype=self.dtype_policy, name="sign")
 
     def build(self, input_shape: Any) -> None:
         # Weights in an .h5 file are told apart by their scoped names.

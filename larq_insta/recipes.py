@@ -93,7 +93,7 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=(1e-5, 0.0),
         validation_share=0.01,
         teacher="ResNet50",
-        command="larq-insta train InstaMobileNetV1 --recipe reactnet_mobilenetv1 "
+        command="larq-insta train InstaMobileNetV1 --plus --recipe reactnet_mobilenetv1 "
         "--output mobilenet",
     ),
     "small": Recipe(

@@ -69,17 +69,30 @@ def cube_mean(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]
     return _spatial_mean(wide * wide * wide), grad
 
 
-@tf.custom_gradient
-def cube_mean_in_training(x: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., Any]]:
+def cube_mean_in_training(
+    x: tf.Tensor, kept: Callable[[], tuple[tf.Tensor, tf.Tensor]] | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """`cube_mean(x)`, and `x` for further use, in one pass over `x` and one back.
 
     What follows must use the second instead of `x`: its gradient is added on the way.
+
+    # Arguments
+        x: The maps.
+        kept: Gives, in the backward pass, two tensors whose sum is `x`, where something
+            else keeps them alive, so that `x` need not be.
     """
 
-    def grad(upstream: tf.Tensor, passed: tf.Tensor) -> tf.Tensor:
-        return _plus_squares(passed, x, 3.0 * upstream / _positions(x))
+    @tf.custom_gradient
+    def compute(x: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., Any]]:
+        positions = _positions(x)
 
-    return (instance_sum(_cubes(x), x.shape.rank) / _positions(x), x), grad
+        def grad(upstream: tf.Tensor, passed: tf.Tensor) -> tf.Tensor:
+            y, shift = kept() if kept else (x, tf.zeros_like(upstream))
+            return _plus_squares(passed, y, shift, 3.0 * upstream / positions)
+
+        return (instance_sum(_cubes(x), x.shape.rank) / positions, x), grad
+
+    return compute(x)
 
 
 @fused
@@ -88,9 +101,11 @@ def _cubes(x: tf.Tensor) -> tf.Tensor:
 
 
 @fused
-def _plus_squares(y: tf.Tensor, x: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    x = _widen(x)
-    return tf.cast(_widen(y) + factor * x * x, y.dtype)
+def _plus_squares(
+    passed: tf.Tensor, y: tf.Tensor, shift: tf.Tensor, factor: tf.Tensor
+) -> tf.Tensor:
+    x = _widen(y) + shift
+    return tf.cast(_widen(passed) + factor * x * x, passed.dtype)
 
 
 _STATISTICS: dict[str, Statistic] = {

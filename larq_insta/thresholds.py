@@ -196,8 +196,12 @@ class InstaThreshold(InstanceAware, StaticThreshold):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         x = self.batch_norm(inputs) if self.normalization == "batch" else inputs
-        x, statistic = self.with_statistic(x, training)
-        return narrow(add_saturated(x, -self._threshold(statistic)), inputs.dtype)
+        kept: list[tf.Tensor] = []  # for the backward pass: the sign keeps the output anyway
+        x, statistic = self.with_statistic(x, training, lambda: (kept[0], kept[1]))
+        threshold = self._threshold(statistic)
+        y = add_saturated(x, -threshold)
+        kept += [y, threshold]
+        return narrow(y, inputs.dtype)
 
     def threshold(self, inputs: tf.Tensor) -> tf.Tensor:
         """What inference subtracts from `inputs`: `TH`, `(batch, 1, ..., 1, channels)`.

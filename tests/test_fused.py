@@ -1,5 +1,6 @@
 """What training computes in fused passes is what plain operations compute."""
 
+import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +8,7 @@ from conftest import randomize
 
 from larq_insta import fused, statistics
 from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU
+from larq_insta.quantizers import LeanApproxSign
 
 LAYERS = {
     "threshold": InstaThreshold,
@@ -97,7 +99,7 @@ def test_what_is_lowered_for_devices_is_not_compiled():
 def test_parts_are_together_the_whole(positions, rng):
     x = tf.constant(rng.normal(size=(2, *positions, 3)))
     split = fused.parts(x)
-    assert len(split) <= 16
+    assert len(split) <= 8
     total = fused.instance_sum(tf.add_n(split), x.shape.rank)
     axes = range(1, x.shape.rank - 1)
     np.testing.assert_allclose(total, np.sum(x, axis=tuple(axes), keepdims=True))
@@ -107,3 +109,54 @@ def test_one_function_serves_many_shapes_without_warning(caplog):
     for size in range(2, 16):
         statistics.cube_mean_in_training(tf.ones((1, size, size, 2)))
     assert "retracing" not in caplog.text
+
+
+def test_lean_approx_sign_is_larqs(rng):
+    x = tf.constant(rng.normal(size=(2, 5, 5, 3)), tf.float32)
+    x = tf.concat([x, [[[[-1.0, 0.0, 1.0]] * 5]] * 2], axis=1)
+    upstream = tf.constant(rng.normal(size=x.shape), tf.float32)
+    expected = outcome(lq.quantizers.ApproxSign(), x, upstream, True)
+    for training in (True, False):
+        for value, correct in zip(
+            outcome(LeanApproxSign(), x, upstream, training), expected, strict=True
+        ):
+            np.testing.assert_allclose(value, correct, rtol=1e-6)
+
+
+def used(outputs):
+    return any(output.consumers() for output in outputs) or "Identity" in outputs[0].op.type
+
+
+def test_lean_approx_sign_keeps_nothing_but_its_input():
+    @tf.function
+    def step(x, upstream):
+        return outcome(LeanApproxSign(), x, upstream, True)
+
+    spec = tf.TensorSpec((2, 16, 16, 4))
+    operations = step.get_concrete_function(spec, spec).graph.get_operations()
+    large = [
+        op.type
+        for op in operations
+        if op.outputs and op.outputs[0].shape == spec.shape and used(op.outputs)
+    ]
+    assert large.count("PartitionedCall") == 2  # forward and backward
+    assert set(large) <= {"Placeholder", "IdentityN", "Identity", "PartitionedCall"}
+
+
+def test_a_threshold_does_not_keep_its_input():
+    shape = (2, 16, 16, 4)
+    layer = InstaThreshold(normalization="statistic")
+    layer.build(shape)
+
+    @tf.function
+    def step(x, upstream):
+        return outcome(layer, x * 1.0, upstream, True)
+
+    spec = tf.TensorSpec(shape)
+    operations = step.get_concrete_function(spec, spec).graph.get_operations()
+    (product,) = [op for op in operations if op.type == "Mul" and op.outputs[0].shape == shape]
+    (passed,) = {op for op in product.outputs[0].consumers() if op.type == "IdentityN"}
+    maps = [output for output in passed.outputs if output.shape == shape]
+    assert {op.type for output in maps for op in output.consumers()} == {"AddV2"}
+    users = sorted(op.type for op in product.outputs[0].consumers())
+    assert users == ["Identity", "IdentityN", "PartitionedCall"]  # one call, that of the cubes

@@ -14,6 +14,7 @@ from larq_zoo.core import utils
 from larq_zoo.core.model_factory import ModelFactory
 from zookeeper import Field
 
+import larq_insta.quantizers  # noqa: F401  (registers "lean_approx_sign")
 from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
 
 REDUCTION_RATIO = 32
@@ -67,7 +68,7 @@ def binary_conv(
         padding="same",
         pad_values=0.0 if binary == "neither" else 1.0,
         use_bias=False,
-        input_quantizer=None if binary == "neither" else "approx_sign",
+        input_quantizer=None if binary == "neither" else "lean_approx_sign",
         kernel_initializer="glorot_normal",
         name=f"{name}_conv",
         **(weights if binary == "both" else {}),
