@@ -47,6 +47,13 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     )
 
 
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Returns when all workers have called it."""
+    if strategy.num_replicas_in_sync > 1:
+        ones = strategy.run(lambda: tf.constant(1.0))
+        strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
+
+
 def training_batches(
     strategy: tf.distribute.Strategy,
     dataset: ImageDataset,

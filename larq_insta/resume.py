@@ -18,6 +18,7 @@ from larq_insta.card import Card
 from larq_insta.errors import InputError, first_line
 from larq_insta.files import written_whole
 from larq_insta.runs import BEST, LAST
+from larq_insta.watching import learning_rate
 
 _KEPT = 2
 _NAME = re.compile(r"epoch-(\d+)\.index")
@@ -162,7 +163,7 @@ class Keeper(tf.keras.callbacks.Callback):
             {
                 "epoch": epoch + 1,
                 **{name: float(value) for name, value in (logs or {}).items()},
-                "learning_rate": float(self.model.optimizer.learning_rate),
+                "learning_rate": learning_rate(self.model.optimizer),
                 "seconds": round(time.monotonic() - self._start, 1),
             }
         )

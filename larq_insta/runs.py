@@ -68,9 +68,16 @@ def open_output(
     if kept["versions"] != installed_versions():
         say(f"This training began with other versions: {kept['versions']}.")
     _clear_partial(output)
+    result = finished(output)
+    if result:
+        say(f"{output} holds the finished training.")
+    return result
+
+
+def finished(output: Path) -> Result | None:
+    """What came of the training in a folder, if it has ended."""
     if not (output / "result.json").is_file():
         return None
-    say(f"{output} holds the finished training.")
     result = read_json(output / "result.json")
     return Result(**result | {"checkpoint": str(output / result["checkpoint"])})
 

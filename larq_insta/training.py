@@ -15,7 +15,7 @@ from larq_insta.card import Card, installed_versions
 from larq_insta.configuration import Configuration
 from larq_insta.dataset import ImageDataset
 from larq_insta.errors import InputError
-from larq_insta.runs import BEST, LAST, Result, open_output, write_json
+from larq_insta.runs import BEST, LAST, Result, finished, open_output, write_json
 from larq_insta.trainer import NOT_FINITE, Trainer
 from larq_insta.watching import TensorBoardLog, forget_epochs
 
@@ -54,10 +54,9 @@ def train(
     models.get(configuration.model)
     strategy = distribution.strategy()
     chief = distribution.is_chief(strategy)
-    if chief:
-        finished = open_output(configuration, output, say)
-        if finished:
-            return finished
+    result = open_output(configuration, output, say) if chief else finished(output)
+    if result:
+        return result
     tf.keras.utils.set_random_seed(configuration.seed)
     run = _Run(configuration, output, strategy, chief, _load_data(configuration), say)
     run.prepare()
@@ -129,6 +128,7 @@ class _Run:
         if done < self.configuration.epochs[index]:
             with self.dataset.naming_unreadable():
                 self._fit(trainer, index, done, keeper)
+        distribution.wait_for_all(self.strategy)  # else some look for what is not written yet
         self.seconds += sum(row["seconds"] for row in history.rows)
         return history.best, folder
 

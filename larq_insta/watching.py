@@ -45,7 +45,7 @@ def threshold_spread(model: tf.keras.Model, pictures: np.ndarray) -> Arrays:
         For each layer, by name, thresholds `(instances, channels)`. An `InstaSign` goes by
         the name of the layer that it quantizes.
     """
-    return {name: thresholds for name, thresholds, _ in _thresholds(model, pictures)}
+    return {name: thresholds for name, thresholds, _ in _thresholds(_probe(model), pictures)}
 
 
 class TensorBoardLog(tf.keras.callbacks.Callback):
@@ -74,17 +74,19 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
         self.folder = folder
         self.pictures = pictures
         self.student = student
+        # Not later: a model made by one worker alone, within `fit`, would wait for the others.
+        self._probe = _probe(student)
 
     def on_epoch_begin(self, *_: Any) -> None:
         self._signs = binary_signs(self.student)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        scalars = {**(logs or {}), "learning_rate": _learning_rate(self.model.optimizer)}
+        scalars = {**(logs or {}), "learning_rate": learning_rate(self.model.optimizer)}
         histograms = {}
         if self._signs:
             share = flipped_share(self._signs, binary_signs(self.student))
             scalars["weights/flipped_share"] = share
-        for name, thresholds, scale in _thresholds(self.student, self.pictures):
+        for name, thresholds, scale in _thresholds(self._probe, self.pictures):
             spread = _spread(thresholds)
             scalars[f"threshold_spread/{name}"] = spread
             scalars[f"threshold_spread_relative/{name}"] = spread / scale if scale else 0.0
@@ -117,15 +119,19 @@ def forget_epochs(folder: Path, first: int) -> None:
             path.unlink()
 
 
+def _probe(model: tf.keras.Model) -> tuple[dict[str, InstaThreshold], tf.keras.Model]:
+    """The instance-aware layers by name, and a model that gives their inputs."""
+    layers = _instance_aware(model)
+    inputs = {name: model.get_layer(name).input for name in layers}
+    return layers, tf.keras.Model(model.input, inputs)
+
+
 def _thresholds(
-    model: tf.keras.Model, pictures: np.ndarray
+    probe: tuple[dict[str, InstaThreshold], tf.keras.Model], pictures: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray, float]]:
     """Names, thresholds `(instances, channels)`, and deviations of what they are compared with."""
-    layers = _instance_aware(model)
-    if not layers:
-        return
-    inputs = tf.keras.Model(model.input, {name: model.get_layer(name).input for name in layers})
-    for name, x in inputs(pictures, training=False).items():
+    layers, inputs = probe
+    for name, x in inputs(pictures, training=False).items() if layers else ():
         threshold = layers[name].threshold(x)
         compared = tf.cast(layers[name](x), threshold.dtype) + threshold
         deviations = tf.math.reduce_std(compared, axis=list(range(x.shape.rank - 1)))
@@ -154,6 +160,7 @@ def _spread(thresholds: np.ndarray) -> float:
         return float(thresholds.std(0, dtype=np.float64).mean())
 
 
-def _learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> float:
+def learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> float:
     rate = optimizer.learning_rate
-    return float(rate(optimizer.iterations) if callable(rate) else rate)
+    # A mirrored variable is no number itself.
+    return float(tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate))

@@ -22,7 +22,10 @@ from larq_insta.configuration import Configuration
 if {unsynchronized}:
     distribution.synchronize_batch_norm = lambda model: None
 training.train(
-    Configuration("InstaResNet18", model_arguments={{"filters": [4]}}, epochs=1, batch_size=400),
+    Configuration(
+        "InstaResNet18", model_arguments={{"filters": [4]}}, steps=("neither",), epochs=1,
+        batch_size=400,
+    ),
     Path(sys.argv[1]),
 )
 """
@@ -39,7 +42,10 @@ def free_ports(count):
 
 
 def train(folder, workers, unsynchronized=False):
-    """Three updates of 400 digits each, shared by so many processes on this machine."""
+    """Weights after three updates of 400 digits each, shared by so many processes.
+
+    Of the smooth form, as a sign turns the least rounding into another network.
+    """
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(workers)]}
     processes = []
     for index in range(workers):
@@ -52,30 +58,22 @@ def train(folder, workers, unsynchronized=False):
     for process in processes:
         _, error = process.communicate(timeout=300)
         assert process.returncode == 0, error[-3000:]
-    return checkpoints.load(folder / "last.keras").get_weights()
-
-
-def distance(a, b):
-    """Mean absolute difference of all weights, in units of the learning rate."""
-    return (
-        np.mean(np.abs(np.concatenate([(x - y).ravel() for x, y in zip(a, b, strict=True)])))
-        / 2.5e-3
-    )
+    layers = checkpoints.load(folder / "last.keras").layers
+    return {f"{layer.name}/{w.name}": w.numpy() for layer in layers for w in layer.weights}
 
 
 @pytest.mark.slow
 def test_two_workers_are_one_of_twice_the_batch(tmp_path):
     one, two = (train(tmp_path / str(workers), workers) for workers in (1, 2))
-    # Sums in another order: Adam divides gradients near zero by their own size.
-    close = np.concatenate(
-        [np.isclose(x, y, rtol=1e-3, atol=1e-4).ravel() for x, y in zip(one, two, strict=True)]
-    )
-    assert close.mean() > 0.99
-    assert distance(one, two) < 0.01
+    for name, expected in one.items():
+        # On one device Keras's fused kernel corrects the variance of 400 by 400 / 399.
+        rtol = 4e-3 if "moving_variance" in name else 1e-3
+        np.testing.assert_allclose(two[name], expected, rtol=rtol, atol=1e-4, err_msg=name)
+    assert json.loads((tmp_path / "2" / "result.json").read_text())["epoch"] == 1
     # Without moments of the whole batch it is another training.
     apart = train(tmp_path / "apart", 2, unsynchronized=True)
-    assert distance(one, apart) > 10 * distance(one, two)
-    assert json.loads((tmp_path / "2" / "result.json").read_text())["epoch"] == 1
+    kernels = [name for name in one if "kernel" in name]
+    assert max(np.abs(apart[name] - one[name]).max() for name in kernels) > 1e-3
 
 
 def test_nested_batch_norms_are_synchronized_too():
