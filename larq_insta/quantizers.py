@@ -41,16 +41,25 @@ class LeanApproxSign(lq.quantizers.ApproxSign):
     # Output shape
         Same as the input.
 
+    # Raises
+        Nothing of its own.
+
     # References
         - [Bi-Real Net: Enhancing the Performance of 1-bit CNNs With Improved
             Representational Capability and Advanced Training
             Algorithm](https://arxiv.org/abs/1808.00278)
     """
 
+    def __init__(self, metrics: Sequence[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(metrics=metrics, **kwargs)
+
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if not training:
             return super().call(inputs)
         return super(lq.quantizers.ApproxSign, self).call(_approx_sign_in_training(inputs))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "metrics": self._custom_metrics}
 
 
 @tf.custom_gradient
