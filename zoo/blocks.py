@@ -21,7 +21,7 @@ REDUCTION_RATIO = 32
 """Of INSTA-Th+ in the "plus" models; a ratio that fits the size of INSTA-BNN+."""
 
 NORMALIZATION = "statistic"
-"""Of all statistics in the models: raw cubes in the PReLUs made training diverge."""
+"""Of all statistics in the models: with raw cubes in the PReLUs training is far less steady."""
 
 
 def batch_norm(x: tf.Tensor, name: str) -> tf.Tensor:
