@@ -5,7 +5,8 @@
 Each model has a process of its own, which takes steps of `Trainer` on random pictures of its
 own when told to. They take turns, in another order each turn; while one works the others
 wait. Printed are medians, medians of each turn's ratio to the baseline with 95 % bootstrap
-intervals, and peak resident memory.
+intervals, the same ratio of processor time, which a shared machine disturbs less, and peak
+resident memory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import resource
 import sys
 import time
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -34,8 +35,16 @@ VARIANTS = {
 }
 
 
+class Cost(NamedTuple):
+    """Of a step: seconds, seconds of all processors, and the peak of memory so far in bytes."""
+
+    seconds: float
+    processor: float
+    memory: int
+
+
 def work(pipe: Connection, name: str, arguments: dict[str, Any], size: int, batch: int) -> None:
-    """Takes a step for every message, and answers with its seconds and the peak of memory."""
+    """Takes a step for every message, and answers with its `Cost`."""
     import tensorflow as tf
 
     from larq_insta import models
@@ -55,11 +64,12 @@ def work(pipe: Connection, name: str, arguments: dict[str, Any], size: int, batc
     take = trainer.make_train_function()
     batches = iter(tf.data.Dataset.from_tensors((pictures, labels)).repeat())
     while pipe.recv():
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         float(take(batches)["loss"])
-        seconds = time.perf_counter() - start
+        seconds, processor = time.perf_counter() - start, time.process_time() - processor
         unit = 1 if sys.platform == "darwin" else 1024
-        pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        pipe.send(Cost(seconds, processor, memory))
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -82,22 +92,24 @@ def main(topology: str, image_size: int, batch_size: int, turns: int) -> None:
         pipes[variant], end = context.Pipe()
         arguments_of_work = (end, name, arguments, image_size, batch_size)
         context.Process(target=work, args=arguments_of_work, daemon=True).start()
-    seconds: dict[str, list[float]] = {variant: [] for variant in pipes}
-    memory = {}
+    costs: dict[str, list[Cost]] = {variant: [] for variant in pipes}
     order = np.random.default_rng(0)
     for turn in range(turns + 2):
         for variant in order.permutation(list(pipes)):
             pipes[variant].send(True)
-            taken, memory[variant] = pipes[variant].recv()
+            cost = pipes[variant].recv()
             if turn >= 2:  # the first two compile and fill caches
-                seconds[variant].append(taken)
-    for variant, taken in seconds.items():
-        ratios = np.divide(taken, seconds["static"])
+                costs[variant].append(cost)
+    static = [np.array(values) for values in zip(*costs["static"], strict=True)]
+    for variant, taken in costs.items():
+        seconds, processor, memory = (np.array(values) for values in zip(*taken, strict=True))
+        ratios = seconds / static[0]
         low, high = interval(ratios)
         click.echo(
-            f"{VARIANTS[topology][variant][0]} {variant}: {np.median(taken):.3f} s a step, "
-            f"ratio {np.median(ratios):.3f} ({low:.3f} to {high:.3f}); peak "
-            f"{memory[variant] / 1e9:.2f} GB, ratio {memory[variant] / memory['static']:.3f}"
+            f"{VARIANTS[topology][variant][0]} {variant}: {np.median(seconds):.3f} s a step, "
+            f"ratio {np.median(ratios):.3f} ({low:.3f} to {high:.3f}), of processor time "
+            f"{np.median(processor / static[1]):.3f}; peak {memory[-1] / 1e9:.2f} GB, "
+            f"ratio {memory[-1] / static[2][-1]:.3f}"
         )
     click.echo(f"{image_size} pixels, batch {batch_size}, {turns} turns")
 

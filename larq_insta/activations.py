@@ -77,9 +77,9 @@ class RPReLU(ChannelwiseLayer):
         self.zeta = self.add_vector("zeta", self.zeta_initializer)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        inputs, (gamma, slope, zeta) = self._with_parameters(inputs, training)
         if training:
-            return _rprelu_in_training(inputs, gamma, slope, zeta)
+            return self._call_in_training(inputs)
+        gamma, slope, zeta = self._parameters(inputs)
         shifted = add_saturated(inputs, -gamma)
         if slope.shape.rank == 1:
             slope = tf.reshape(slope, (*[1] * (inputs.shape.rank - 2), -1))
@@ -87,13 +87,12 @@ class RPReLU(ChannelwiseLayer):
         negative = tf.cast(-slope, inputs.dtype) * tf.nn.relu(-shifted)
         return add_saturated(tf.nn.relu(shifted) + negative, zeta)
 
-    def _with_parameters(
-        self,
-        inputs: tf.Tensor,
-        training: bool | None,  # noqa: ARG002
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """The inputs, to be used in their stead, and gamma, slope and zeta."""
-        return inputs, [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
+    def _call_in_training(self, inputs: tf.Tensor) -> tf.Tensor:
+        return _rprelu_in_training(inputs, *self._parameters(inputs))
+
+    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:  # noqa: ARG002
+        """Gamma, slope and zeta."""
+        return [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -176,18 +175,28 @@ class InstaPReLU(InstanceAware, RPReLU):
             setattr(self, f"alpha_{parameter}", vector)
         self.build_batch_norm(input_shape)
 
-    def _with_parameters(
-        self, inputs: tf.Tensor, training: bool | None
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        inputs, parameters = super()._with_parameters(inputs, training)
+    def _call_in_training(self, inputs: tf.Tensor) -> tf.Tensor:
+        if not self.fuses or not self.instance_aware:
+            return super()._call_in_training(inputs)
+
+        def input_gradient(upstream: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+            return _input_gradient_with_squares(inputs, upstream, gamma, slope, factor)
+
+        x, statistic = self.with_cube_mean(inputs, input_gradient)
+        gamma, slope, zeta = self._adjusted(statistic)
+        return _rprelu_in_training(x, gamma, slope, zeta, passes_gradient=True)
+
+    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:
         if not self.instance_aware:
-            return inputs, parameters
-        inputs, statistic = self.with_statistic(inputs, training)
-        named = dict(zip(PARAMETERS, parameters, strict=True))
+            return super()._parameters(inputs)
+        return self._adjusted(self.instance_statistic(inputs))
+
+    def _adjusted(self, statistic: tf.Tensor) -> list[tf.Tensor]:
+        parameters = {name: tf.cast(getattr(self, name), statistic.dtype) for name in PARAMETERS}
         for name in self.instance_aware:
             alpha = tf.cast(getattr(self, f"alpha_{name}"), statistic.dtype)
-            named[name] = alpha * statistic + tf.cast(named[name], statistic.dtype)
-        return inputs, list(named.values())
+            parameters[name] = alpha * statistic + parameters[name]
+        return list(parameters.values())
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -196,24 +205,36 @@ class InstaPReLU(InstanceAware, RPReLU):
         }
 
 
-@tf.custom_gradient
 def _rprelu_in_training(
-    x: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor, zeta: tf.Tensor
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    slope: tf.Tensor,
+    zeta: tf.Tensor,
+    passes_gradient: bool = False,
+) -> tf.Tensor:
     """`RPReLU`, each parameter of shape `(channels,)` or `(batch, 1, ..., 1, channels)`.
 
-    The backward pass keeps nothing alive but the input.
+    The backward pass keeps nothing alive but the input. With `passes_gradient` it hands
+    the upstream gradient on to `x` as it is, for what made `x` to multiply in its own pass.
     """
 
-    def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        sums = _gradient_sums(x, upstream, _in_parts(gamma), _in_parts(slope))
-        parameters = [
-            _like(parameter, instance_sum(part, x.shape.rank))
-            for parameter, part in zip((gamma, slope, zeta), sums, strict=True)
-        ]
-        return _input_gradient(x, upstream, gamma, slope), *parameters
+    @tf.custom_gradient
+    def compute(
+        x: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor, zeta: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
+        def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            sums = _gradient_sums(x, upstream, _in_parts(gamma), _in_parts(slope))
+            parameters = [
+                _like(parameter, instance_sum(part, x.shape.rank))
+                for parameter, part in zip((gamma, slope, zeta), sums, strict=True)
+            ]
+            if passes_gradient:
+                return upstream, *parameters
+            return _input_gradient(x, upstream, gamma, slope), *parameters
 
-    return _forward(x, gamma, slope, zeta), grad
+        return _forward(x, gamma, slope, zeta), grad
+
+    return compute(x, gamma, slope, zeta)
 
 
 @fused
@@ -229,6 +250,16 @@ def _input_gradient(
     upstream = tf.cast(upstream, gamma.dtype)
     positive = tf.cast(x, gamma.dtype) > gamma
     return tf.cast(tf.where(positive, upstream, slope * upstream), x.dtype)
+
+
+@fused
+def _input_gradient_with_squares(
+    x: tf.Tensor, upstream: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor, factor: tf.Tensor
+) -> tf.Tensor:
+    """`_input_gradient` and `factor * x * x` of a cube's mean."""
+    upstream, wide = tf.cast(upstream, gamma.dtype), tf.cast(x, gamma.dtype)
+    through = tf.where(wide > gamma, upstream, slope * upstream)
+    return tf.cast(through + factor * wide * wide, x.dtype)
 
 
 @fused

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -81,19 +81,19 @@ class InstanceAware(ChannelwiseLayer):
         """Shape `(batch, 1, ..., 1, channels)`, float32 or float64."""
         return self._normalized(self._statistic(x))
 
-    def with_statistic(
-        self,
-        x: tf.Tensor,
-        training: bool | None,
-        kept: Callable[[], tuple[tf.Tensor, tf.Tensor]] | None = None,
+    @property
+    def fuses(self) -> bool:
+        """Whether training may use `with_cube_mean`."""
+        return self._statistic is statistics.cube_mean
+
+    def with_cube_mean(
+        self, x: tf.Tensor, input_gradient: statistics.InputGradient
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """`x`, to be used in its stead, and its `instance_statistic`.
 
-        For `kept` see `statistics.cube_mean_in_training`.
+        For `input_gradient` see `statistics.cube_mean_in_training`.
         """
-        if not training or self._statistic is not statistics.cube_mean:
-            return x, self.instance_statistic(x)
-        statistic, x = statistics.cube_mean_in_training(x, kept)
+        statistic, x = statistics.cube_mean_in_training(x, input_gradient)
         return x, self._normalized(statistic)
 
     def _normalized(self, statistic: tf.Tensor) -> tf.Tensor:

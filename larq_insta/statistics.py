@@ -69,8 +69,11 @@ def cube_mean(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]
     return _spatial_mean(wide * wide * wide), grad
 
 
+InputGradient: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
 def cube_mean_in_training(
-    x: tf.Tensor, kept: Callable[[], tuple[tf.Tensor, tf.Tensor]] | None = None
+    x: tf.Tensor, input_gradient: InputGradient | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """`cube_mean(x)`, and `x` for further use, in one pass over `x` and one back.
 
@@ -78,8 +81,9 @@ def cube_mean_in_training(
 
     # Arguments
         x: The maps.
-        kept: Gives, in the backward pass, two tensors whose sum is `x`, where something
-            else keeps them alive, so that `x` need not be.
+        input_gradient: Gives the gradient of `x` from that of the second output and a
+            factor, by adding `factor * x * x`; to do more in the same pass, or to take `x`
+            from what else is kept alive for the backward pass.
     """
 
     @tf.custom_gradient
@@ -87,8 +91,10 @@ def cube_mean_in_training(
         positions = _positions(x)
 
         def grad(upstream: tf.Tensor, passed: tf.Tensor) -> tf.Tensor:
-            y, shift = kept() if kept else (x, tf.zeros_like(upstream))
-            return _plus_squares(passed, y, shift, 3.0 * upstream / positions)
+            factor = 3.0 * upstream / positions
+            if input_gradient is not None:
+                return input_gradient(passed, factor)
+            return plus_squares(passed, x, tf.zeros_like(factor), factor)
 
         return (instance_sum(_cubes(x), x.shape.rank) / positions, x), grad
 
@@ -101,11 +107,12 @@ def _cubes(x: tf.Tensor) -> tf.Tensor:
 
 
 @fused
-def _plus_squares(
-    passed: tf.Tensor, y: tf.Tensor, shift: tf.Tensor, factor: tf.Tensor
+def plus_squares(
+    gradient: tf.Tensor, y: tf.Tensor, shift: tf.Tensor, factor: tf.Tensor
 ) -> tf.Tensor:
+    """`gradient + factor * x * x` of `x = y + shift`, in `gradient`'s precision."""
     x = _widen(y) + shift
-    return tf.cast(_widen(passed) + factor * x * x, passed.dtype)
+    return tf.cast(_widen(gradient) + factor * x * x, gradient.dtype)
 
 
 _STATISTICS: dict[str, Statistic] = {

@@ -196,12 +196,19 @@ class InstaThreshold(InstanceAware, StaticThreshold):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         x = self.batch_norm(inputs) if self.normalization == "batch" else inputs
-        kept: list[tf.Tensor] = []  # for the backward pass: the sign keeps the output anyway
-        x, statistic = self.with_statistic(x, training, lambda: (kept[0], kept[1]))
+        if training and self.fuses:
+            return narrow(self._call_in_training(x), inputs.dtype)
+        return narrow(add_saturated(x, -self._threshold(self.instance_statistic(x))), inputs.dtype)
+
+    def _call_in_training(self, x: tf.Tensor) -> tf.Tensor:
+        def input_gradient(gradient: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+            # Of the output, as the sign keeps it anyway, so that the input need not be kept.
+            return statistics.plus_squares(gradient, y, threshold, factor)
+
+        x, statistic = self.with_cube_mean(x, input_gradient)
         threshold = self._threshold(statistic)
         y = add_saturated(x, -threshold)
-        kept += [y, threshold]
-        return narrow(y, inputs.dtype)
+        return y
 
     def threshold(self, inputs: tf.Tensor) -> tf.Tensor:
         """What inference subtracts from `inputs`: `TH`, `(batch, 1, ..., 1, channels)`.
