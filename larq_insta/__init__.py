@@ -12,6 +12,7 @@ import wrapt
 if TYPE_CHECKING:
     from larq_insta import conversion, data, models, runtime, statistics, training
     from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
+    from larq_insta.profiling import profile
     from larq_insta.quantizers import InstaSign
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
     "conversion",
     "data",
     "models",
+    "profile",
     "runtime",
     "statistics",
     "training",
@@ -36,6 +38,7 @@ _HOMES = {
     "InstaThreshold": "layers",
     "RPReLU": "layers",
     "StaticThreshold": "layers",
+    "profile": "profiling",
 }
 
 

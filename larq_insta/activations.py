@@ -77,21 +77,9 @@ class RPReLU(ChannelwiseLayer):
         self.zeta = self.add_vector("zeta", self.zeta_initializer)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        if training:
-            return self._call_in_training(inputs)
-        gamma, slope, zeta = self._parameters(inputs)
-        shifted = add_saturated(inputs, -gamma)
-        if slope.shape.rank == 1:
-            slope = tf.reshape(slope, (*[1] * (inputs.shape.rank - 2), -1))
-        # This form, with a slope of one rank less than the input, becomes one TFLite PRELU.
-        negative = tf.cast(-slope, inputs.dtype) * tf.nn.relu(-shifted)
-        return add_saturated(tf.nn.relu(shifted) + negative, zeta)
+        return _rprelu(inputs, self._vectors(), training)
 
-    def _call_in_training(self, inputs: tf.Tensor) -> tf.Tensor:
-        return _rprelu_in_training(inputs, *self._parameters(inputs))
-
-    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:  # noqa: ARG002
-        """Gamma, slope and zeta."""
+    def _vectors(self) -> list[tf.Tensor]:
         return [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
 
     def get_config(self) -> dict[str, Any]:
@@ -129,7 +117,10 @@ class InstaPReLU(InstanceAware, RPReLU):
 
     # Arguments
         instance_aware: Which of `"gamma"`, `"slope"`, `"zeta"` depend on the instance.
-        statistic: `"cube_mean"` (\\(E[X^3]\\)), `"mean"`, `"variance"` or `"skewness"`.
+        statistic: `"cube_mean"` (\\(E[X^3]\\)), `"mean"`, `"variance"` or `"skewness"`, of
+            the input; or `None`: a call is given it, `prelu(x, statistic=s)` with `s` of
+            shape `(batch, 1, ..., 1, channels)`, usually what an
+            `InstaThreshold(return_statistic=True)` has computed.
         normalization: `"statistic"` for batch normalisation (without learned scale and
             shift) of the statistic, which keeps deep networks from diverging, as large
             cubes make larger activations and these larger cubes; `None` for none.
@@ -144,24 +135,31 @@ class InstaPReLU(InstanceAware, RPReLU):
         Same as the input.
 
     # Raises
-        ValueError: if an argument is unknown, the data not channels-last or the number
-            of channels unknown.
+        ValueError: if an argument is unknown, the data not channels-last, the number of
+            channels unknown, or a statistic is missing, superfluous or of another width.
 
     # References
         - [INSTA-BNN: Binary Neural Network with INSTAnce-aware
             Threshold](https://arxiv.org/abs/2204.07439)
     """
 
+    TAKES_STATISTIC = True
+
     def __init__(
         self,
         instance_aware: Sequence[str] = ("gamma",),
-        statistic: str = "cube_mean",
+        statistic: str | None = "cube_mean",
         normalization: str | None = None,
         alpha_initializer: Any = "zeros",
         stop_gradient: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(statistic, normalization, alpha_initializer, stop_gradient, **kwargs)
+        if statistic is None and normalization is not None:
+            raise ValueError(
+                "`normalization` must be None where the statistic is given in calls "
+                f"(`statistic=None`); got {normalization!r}: normalise where it is computed."
+            )
         if isinstance(instance_aware, str):
             instance_aware = (instance_aware,)
         for parameter in instance_aware:
@@ -175,21 +173,44 @@ class InstaPReLU(InstanceAware, RPReLU):
             setattr(self, f"alpha_{parameter}", vector)
         self.build_batch_norm(input_shape)
 
-    def _call_in_training(self, inputs: tf.Tensor) -> tf.Tensor:
-        if not self.fuses or not self.instance_aware:
-            return super()._call_in_training(inputs)
+    def call(
+        self,
+        inputs: tf.Tensor,
+        training: bool | None = None,
+        statistic: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        self._check_given(statistic)
+        if not self.instance_aware:
+            return super().call(inputs, training)
+        if training and self.fuses:
+            return self._call_in_training(inputs)
+        if statistic is None:
+            statistic = self.instance_statistic(inputs)
+        elif self.stop_gradient:
+            statistic = tf.stop_gradient(statistic)
+        return _rprelu(inputs, self._adjusted(statistic), training)
 
+    def _check_given(self, statistic: tf.Tensor | None) -> None:
+        if (statistic is None) != (self.statistic is not None):
+            raise ValueError(
+                f"InstaPReLU(statistic={self.statistic!r}) must be called "
+                f"{'with' if self.statistic is None else 'without'} a statistic; got "
+                f"{'none' if statistic is None else 'one'}: change the argument or the call."
+            )
+        channels = self.input_spec.axes[-1]
+        if statistic is not None and statistic.shape[-1] != channels:
+            raise ValueError(
+                f"The statistic must have the input's {channels} channels; got shape "
+                f"{statistic.shape}: let the layer compute its own where widths differ."
+            )
+
+    def _call_in_training(self, inputs: tf.Tensor) -> tf.Tensor:
         def input_gradient(upstream: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
             return _input_gradient_with_squares(inputs, upstream, gamma, slope, factor)
 
         x, statistic = self.with_cube_mean(inputs, input_gradient)
         gamma, slope, zeta = self._adjusted(statistic)
         return _rprelu_in_training(x, gamma, slope, zeta, passes_gradient=True)
-
-    def _parameters(self, inputs: tf.Tensor) -> list[tf.Tensor]:
-        if not self.instance_aware:
-            return super()._parameters(inputs)
-        return self._adjusted(self.instance_statistic(inputs))
 
     def _adjusted(self, statistic: tf.Tensor) -> list[tf.Tensor]:
         parameters = {name: tf.cast(getattr(self, name), statistic.dtype) for name in PARAMETERS}
@@ -203,6 +224,18 @@ class InstaPReLU(InstanceAware, RPReLU):
             **super().get_config(),
             "instance_aware": list(self.instance_aware),
         }
+
+
+def _rprelu(x: tf.Tensor, parameters: list[tf.Tensor], training: bool | None) -> tf.Tensor:
+    if training:
+        return _rprelu_in_training(x, *parameters)
+    gamma, slope, zeta = parameters
+    shifted = add_saturated(x, -gamma)
+    if slope.shape.rank == 1:
+        slope = tf.reshape(slope, (*[1] * (x.shape.rank - 2), -1))
+    # This form, with a slope of one rank less than the input, becomes one TFLite PRELU.
+    negative = tf.cast(-slope, x.dtype) * tf.nn.relu(-shifted)
+    return add_saturated(tf.nn.relu(shifted) + negative, zeta)
 
 
 def _rprelu_in_training(

@@ -48,10 +48,11 @@ class InstanceAware(ChannelwiseLayer):
     """A layer with a statistic of its input, for each instance and channel."""
 
     NORMALIZATIONS: tuple[str | None, ...] = (None, "statistic")
+    TAKES_STATISTIC = False  # from outside, with `statistic=None`
 
     def __init__(
         self,
-        statistic: str = "cube_mean",
+        statistic: str | None = "cube_mean",
         normalization: str | None = None,
         alpha_initializer: Any = "zeros",
         stop_gradient: bool = False,
@@ -63,7 +64,8 @@ class InstanceAware(ChannelwiseLayer):
         self.normalization = normalization
         self.alpha_initializer = tf.keras.initializers.get(alpha_initializer)
         self.stop_gradient = stop_gradient
-        self._statistic = statistics.get(statistic)
+        given = statistic is None and self.TAKES_STATISTIC
+        self._statistic = _no_statistic if given else statistics.get(statistic)
 
     def build_batch_norm(self, input_shape: Any) -> None:
         if self.normalization is not None:
@@ -109,6 +111,10 @@ class InstanceAware(ChannelwiseLayer):
             "alpha_initializer": tf.keras.initializers.serialize(self.alpha_initializer),
             "stop_gradient": self.stop_gradient,
         }
+
+
+def _no_statistic(_x: tf.Tensor) -> tf.Tensor:
+    raise AssertionError("The statistic comes from outside.")
 
 
 def build_inside(layer: tf.keras.layers.Layer, input_shape: Any) -> None:

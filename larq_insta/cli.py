@@ -74,6 +74,10 @@ def _numbers(kind: type[int] | type[float], example: str) -> Callable[..., Any]:
     return parse
 
 
+def _names(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
+    return value.split(",") if value and value not in ("all", "all_but_largest_maps") else value
+
+
 def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> Any:
     settings = {}
     for value in values:
@@ -107,6 +111,20 @@ _model_options = _options(
     ),
     click.option("--plus", is_flag=True, help="INSTA-Th+ instead of INSTA-Th."),
     click.option(
+        "--insta-blocks",
+        callback=_names,
+        help="Instance-aware blocks: all, all_but_largest_maps (default), or names or their "
+        "beginnings, such as stage3,stage4_block1.",
+    ),
+    click.option(
+        "--no-reuse",
+        "reuse_statistics",
+        flag_value=False,
+        type=bool,
+        default=None,
+        help="INSTA-PReLUs compute statistics of their own.",
+    ),
+    click.option(
         "--threshold",
         multiple=True,
         callback=_settings,
@@ -123,9 +141,25 @@ _model_options = _options(
 )
 
 
+_MODEL_ARGUMENTS = (
+    "filters",
+    "stem",
+    "plus",
+    "insta_blocks",
+    "reuse_statistics",
+    "threshold",
+    "prelu",
+)
+
+
 def _model_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("filters", "stem", "plus", "threshold", "prelu")
-    return {name: options.pop(name) for name in names if options[name] or options.pop(name)}
+    """Takes those that were given out of `options`."""
+    given = {name: options.pop(name) for name in _MODEL_ARGUMENTS}
+    return {
+        name: value
+        for name, value in given.items()
+        if value or (value is False and name == "reuse_statistics")
+    }
 
 
 _recipe_options = _options(
@@ -327,13 +361,27 @@ def _check_fits(shape: tuple[int | None, ...], classes: int, dataset: ImageDatas
     help="What convolutions have binary.",
 )
 @_model_options
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.option("--plot", type=_path(), help="A picture of the costs of each layer, *.png or *.svg.")
+@click.option("--file-size", is_flag=True, help="Convert too, and tell the file's size.")
 def summary(
-    model: str, image_size: int, channels: int, classes: int, binary: str, **options: Any
+    model: str,
+    image_size: int,
+    channels: int,
+    classes: int,
+    binary: str,
+    as_json: bool,
+    plot: Path | None,
+    file_size: bool,
+    **options: Any,
 ) -> None:
-    """Larq's table of MODEL, a model's name or a checkpoint."""
-    import larq as lq
+    """What MODEL costs, a model's name or a checkpoint.
 
-    from larq_insta import checkpoints, models
+    OPs = FLOPs + BOPs / 64 as published: FLOPs are multiply-accumulates of float
+    convolutions and dense layers, and the multiplications of instance-aware parts (INSTA);
+    BOPs are those of binary ones.
+    """
+    from larq_insta import checkpoints, conversion, models, profiling
 
     if model.endswith((".keras", ".h5")):
         network = checkpoints.load(Path(model))
@@ -341,7 +389,19 @@ def summary(
         shape = {"input_shape": (image_size, image_size, channels), "num_classes": classes}
         arguments = {**shape, "binary": binary, **_model_arguments(options)}
         network = models.build(model, arguments)
-    lq.models.summary(network)
+    costs = profiling.profile(network)
+    size = conversion.file_size(network) if file_size else None
+    if plot is not None:
+        from larq_insta import cost_plot
+
+        cost_plot.save(costs, plot)
+    if as_json:
+        click.echo(json.dumps(costs.as_dict() | ({"file_size": size} if size else {}), indent=2))
+        return
+    click.echo(costs.table())
+    click.echo(costs.describe())
+    if size:
+        click.echo(f"As a .tflite file {size / profiling.MIB:.2f} MiB")
 
 
 @cli.command()

@@ -122,7 +122,8 @@ class InstaSign(lq.quantizers.Quantizer):
         Same as the input.
 
     # Raises
-        ValueError: if the data is not channels-last or the number of channels unknown.
+        ValueError: if the threshold returns its statistic, the data is not channels-last
+            or the number of channels unknown.
 
     # References
         - [INSTA-BNN: Binary Neural Network with INSTAnce-aware
@@ -144,6 +145,11 @@ class InstaSign(lq.quantizers.Quantizer):
             # `.h5` and SavedModel loading forgets packages and asks for bare names.
             known = {layer.__name__: layer for layer in (InstaThreshold, StaticThreshold)}
             threshold = tf.keras.utils.deserialize_keras_object(threshold, custom_objects=known)
+        if getattr(threshold, "return_statistic", False):
+            raise ValueError(
+                "`threshold` of InstaSign must give one output; got return_statistic=True: "
+                "put InstaThreshold in front of the layer to reuse its statistic."
+            )
         self.threshold: tf.keras.layers.Layer = threshold
         self.sign = LeanApproxSign(metrics=metrics, dtype=self.dtype_policy, name="sign")
 

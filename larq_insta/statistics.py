@@ -123,13 +123,13 @@ _STATISTICS: dict[str, Statistic] = {
 }
 
 
-def get(name: str) -> Statistic:
+def get(name: str | None) -> Statistic:
     """The statistic called `name`.
 
     # Raises
         ValueError: if there is none of that name.
     """
-    if name not in _STATISTICS:
+    if name is None or name not in _STATISTICS:
         known = ", ".join(_STATISTICS)
         raise ValueError(f"`statistic` must be one of {known}; got {name!r}.")
     return _STATISTICS[name]

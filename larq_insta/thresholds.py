@@ -124,6 +124,8 @@ class InstaThreshold(InstanceAware, StaticThreshold):
             `"tanh"`; `None` for a linear one.
         branch_combination: `"add"` the branch to \\(\alpha \cdot E[X^3]\\), or
             `"replace"` that by the branch.
+        return_statistic: If true a call returns a list, the output and the (normalised)
+            statistic `(batch, 1, ..., 1, channels)`, for an `InstaPReLU` to reuse.
         **kwargs: As for `StaticThreshold`, `beta_initializer` among them.
 
     # Input shape
@@ -131,7 +133,7 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         shape `(batch, channels)` count as maps of one pixel.
 
     # Output shape
-        Same as the input.
+        Same as the input; with `return_statistic` a list of that and the statistic's.
 
     # Raises
         ValueError: if an argument is unknown, the data not channels-last or the number
@@ -154,6 +156,7 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         reduction_ratio: int | None = None,
         branch_activation: Any = None,
         branch_combination: str = "add",
+        return_statistic: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(statistic, normalization, alpha_initializer, stop_gradient, **kwargs)
@@ -166,6 +169,7 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         self.reduction_ratio = reduction_ratio
         self.branch_activation = tf.keras.activations.get(branch_activation)
         self.branch_combination = branch_combination
+        self.return_statistic = return_statistic
         self._has_alpha = reduction_ratio is None or branch_combination == "add"
 
     def build(self, input_shape: Any) -> None:
@@ -194,13 +198,17 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         build_inside(self.branch_reduce, (None, channels))
         build_inside(self.branch_expand, (None, hidden))
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> Any:
         x = self.batch_norm(inputs) if self.normalization == "batch" else inputs
         if training and self.fuses:
-            return narrow(self._call_in_training(x), inputs.dtype)
-        return narrow(add_saturated(x, -self._threshold(self.instance_statistic(x))), inputs.dtype)
+            y, statistic = self._call_in_training(x)
+        else:
+            statistic = self.instance_statistic(x)
+            y = add_saturated(x, -self._threshold(statistic))
+        y = narrow(y, inputs.dtype)
+        return [y, statistic] if self.return_statistic else y
 
-    def _call_in_training(self, x: tf.Tensor) -> tf.Tensor:
+    def _call_in_training(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         def input_gradient(gradient: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
             # Of the output, as the sign keeps it anyway, so that the input need not be kept.
             return statistics.plus_squares(gradient, y, threshold, factor)
@@ -208,7 +216,13 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         x, statistic = self.with_cube_mean(x, input_gradient)
         threshold = self._threshold(statistic)
         y = add_saturated(x, -threshold)
-        return y
+        return y, statistic
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = tf.TensorShape(input_shape)
+        if not self.return_statistic:
+            return shape
+        return [shape, tf.TensorShape([shape[0], *[1] * (shape.rank - 2), shape[-1]])]
 
     def threshold(self, inputs: tf.Tensor) -> tf.Tensor:
         """What inference subtracts from `inputs`: `TH`, `(batch, 1, ..., 1, channels)`.
@@ -241,4 +255,5 @@ class InstaThreshold(InstanceAware, StaticThreshold):
             "reduction_ratio": self.reduction_ratio,
             "branch_activation": tf.keras.activations.serialize(self.branch_activation),
             "branch_combination": self.branch_combination,
+            "return_statistic": self.return_statistic,
         }

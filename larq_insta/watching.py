@@ -133,7 +133,8 @@ def _thresholds(
     layers, inputs = probe
     for name, x in inputs(pictures, training=False).items() if layers else ():
         threshold = layers[name].threshold(x)
-        compared = tf.cast(layers[name](x), threshold.dtype) + threshold
+        shifted = tf.nest.flatten(layers[name](x))[0]
+        compared = tf.cast(shifted, threshold.dtype) + threshold
         deviations = tf.math.reduce_std(compared, axis=list(range(x.shape.rank - 1)))
         yield (
             name,

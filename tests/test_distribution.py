@@ -23,8 +23,8 @@ if {unsynchronized}:
     distribution.synchronize_batch_norm = lambda model: None
 training.train(
     Configuration(
-        "InstaResNet18", model_arguments={{"filters": [4]}}, steps=("neither",), epochs=1,
-        batch_size=400,
+        "InstaResNet18", model_arguments={{"filters": [4], "insta_blocks": "all"}},
+        steps=("neither",), epochs=1, batch_size=400,
     ),
     Path(sys.argv[1]),
 )
@@ -78,7 +78,13 @@ def test_two_workers_are_one_of_twice_the_batch(tmp_path):
 
 def test_nested_batch_norms_are_synchronized_too():
     model = models.InstaResNet18(
-        input_shape=(8, 8, 1), num_classes=10, stem="small", filters=(4,), plus=True
+        input_shape=(8, 8, 1),
+        num_classes=10,
+        stem="small",
+        filters=(4,),
+        plus=True,
+        insta_blocks="all",
+        reuse_statistics=False,
     )
     distribution.synchronize_batch_norm(model)
     layers = [x for x in model.submodules if isinstance(x, tf.keras.layers.BatchNormalization)]

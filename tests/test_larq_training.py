@@ -39,11 +39,12 @@ pytestmark = [
 ]
 
 SMALL = {"input_shape": (8, 8, 1), "stem": "small"}
-FILTERS = {
-    "ReActNet18": (4,),
-    "InstaResNet18": (4,),
-    "ReActNetA": (4, 8),
-    "InstaMobileNetV1": (4, 8, 16),
+ONE_STAGE = {"filters": (4,), "insta_blocks": "all"}
+ARGUMENTS = {
+    "ReActNet18": {"filters": (4,)},
+    "InstaResNet18": ONE_STAGE,
+    "ReActNetA": {"filters": (4, 8)},
+    "InstaMobileNetV1": {"filters": (4, 8, 16)},
 }
 LOSS = "sparse_categorical_crossentropy"
 DIGITS = load_digits()
@@ -53,7 +54,7 @@ TAPS = ["stage1_block2_prelu", "stage1_block4_prelu"]
 
 
 def small(name="InstaResNet18", **kwargs):
-    settings = {**SMALL, "num_classes": 10, "filters": (4,), **kwargs}
+    settings = {**SMALL, "num_classes": 10, **ARGUMENTS[name], **kwargs}
     return models.get(name)(**settings)
 
 
@@ -135,7 +136,7 @@ class OnDigits(Experiment):
 def keras_experiment(name, folder, settings=()):
     @component
     class Train(OnDigits, TrainLarqZooModel):
-        model = ComponentField(getattr(models, f"{name}Factory"), **SMALL, filters=FILTERS[name])
+        model = ComponentField(getattr(models, f"{name}Factory"), **SMALL, **ARGUMENTS[name])
         optimizer = Field(lambda: tf.keras.optimizers.Adam(0.01))
 
     train = Train()
@@ -151,7 +152,7 @@ def on_digits(recipe, folder, **settings):
     return train
 
 
-@pytest.fixture(scope="module", params=FILTERS)
+@pytest.fixture(scope="module", params=ARGUMENTS)
 def experiment(request, tmp_path_factory):
     """One of our factories in Larq Zoo's experiment, after its run."""
     tf.keras.utils.set_random_seed(3)
@@ -181,7 +182,7 @@ def test_larq_zoos_experiment_lowers_a_finite_loss(experiment):
 def test_files_of_larq_zoos_experiment_load(experiment):
     start = str(experiment.folder / experiment.model.name)
     expected = experiment.model(PICTURES[:32])
-    again = small(experiment.name, filters=FILTERS[experiment.name], weights=f"{start}_weights.h5")
+    again = small(experiment.name, weights=f"{start}_weights.h5")
     np.testing.assert_array_equal(again(PICTURES[:32]), expected)
     loaded = tf.keras.models.load_model(f"{start}.h5")
     np.testing.assert_array_equal(loaded(PICTURES[:32]), expected)
@@ -301,7 +302,7 @@ def test_a_pattern_of_distillation_must_match_one_layer(names, include_top, mess
 
 
 def test_every_activation_and_the_logits_can_be_patterns():
-    model = small("InstaMobileNetV1", filters=(4,) * 12)
+    model = small("InstaMobileNetV1", filters=(4,) * 12, insta_blocks="all")
     patterns = [layer.name for layer in model.layers if layer.name.endswith("_prelu")]
     assert {"block1_spatial_prelu", "block11_spatial_prelu"} < set(patterns)
     for pattern in patterns:
@@ -339,10 +340,10 @@ class Phase(OnDigits, LarqZooModelTrainingPhase):
 class FloatWeights(Phase):
     stage = Field(0)
     optimizer = Field(lambda: tf.keras.optimizers.Adam(0.01))
-    teacher_model = ComponentField(TeacherFactory, **SMALL, filters=(4,))
+    teacher_model = ComponentField(TeacherFactory, **SMALL, **ONE_STAGE)
     allow_missing_teacher_weights = Field(True)
     student_model = ComponentField(
-        models.InstaResNet18Factory, **SMALL, filters=(4,), binary="activations"
+        models.InstaResNet18Factory, **SMALL, **ONE_STAGE, binary="activations"
     )
     attention_matching_weight = Field(1.0)
     attention_matching_volume_names = Field(lambda: TAPS)
@@ -354,7 +355,7 @@ class BinaryWeights(Phase):
     stage = Field(1)
     # Keeps what it starts from, for a test to see.
     optimizer = Field(lambda: tf.keras.optimizers.SGD(0.0))
-    student_model = ComponentField(models.InstaResNet18Factory, **SMALL, filters=(4,))
+    student_model = ComponentField(models.InstaResNet18Factory, **SMALL, **ONE_STAGE)
     initialize_student_weights_from = Field("insta_resnet18")
     epochs = Field(1)
     validation_frequency = Field(2)
@@ -414,10 +415,10 @@ def test_the_last_student_is_a_tensorflow_checkpoint(two_steps):
 
 
 @pytest.mark.parametrize(
-    ("name", "form"), [*((name, {}) for name in FILTERS), ("InstaMobileNetV1", {"plus": True})]
+    ("name", "form"), [*((name, {}) for name in ARGUMENTS), ("InstaMobileNetV1", {"plus": True})]
 )
 def test_binary_kernels_are_all_that_bop_takes(name, form):
-    model = small(name, filters=FILTERS[name], **form)
+    model = small(name, **form)
     convolutions = [x for x in model.layers if isinstance(x, lq.layers.QuantConv2D)]
     taken = {weight.name for weight in binary_kernels(model)}
     assert taken == {f"{layer.name}/kernel:0" for layer in convolutions}

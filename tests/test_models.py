@@ -86,7 +86,9 @@ def test_binary_weights_and_macs_are_the_hand_counted_ones(name, plus):
 
 
 def test_summary_memory_is_right_to_the_byte():
-    profile = lq.models.ModelProfile(models.InstaResNet18())
+    profile = lq.models.ModelProfile(
+        models.InstaResNet18(insta_blocks="all", reuse_statistics=False)
+    )
     widths = [64] * 4 + [128] * 4 + [256] * 4 + [512] * 4
     inputs = [64, *widths[:-1]]
     thresholds = sum((2 + 2) * width for width in inputs)  # and moments of the statistic
@@ -184,12 +186,107 @@ def test_kinds_of_layers(name):
     def kinds(model, end):
         return {type(layer) for layer in model.layers if layer.name.endswith(end)}
 
-    assert kinds(small(name), "_threshold") == {InstaThreshold}
-    assert kinds(small(name), "_prelu") == {InstaPReLU}
+    everywhere = small(name, insta_blocks="all")
+    assert kinds(everywhere, "_threshold") == {InstaThreshold}
+    assert kinds(everywhere, "_prelu") == {InstaPReLU}
     assert kinds(small(BASELINES[name]), "_threshold") == {StaticThreshold}
     assert kinds(small(BASELINES[name]), "_prelu") == {RPReLU}
     plus = small(name, plus=True)
     assert all(x.reduction_ratio for x in plus.layers if isinstance(x, InstaThreshold))
+
+
+def instance_aware(model):
+    """Names of the blocks with instance-aware thresholds, and with PReLUs."""
+    return [
+        {layer.name.rsplit("_", 1)[0] for layer in model.layers if isinstance(layer, kind)}
+        for kind in (InstaThreshold, InstaPReLU)
+    ]
+
+
+def thresholds(model):
+    return [layer for layer in model.layers if layer.name.endswith("_threshold")]
+
+
+@pytest.mark.parametrize(("name", "size"), [("InstaResNet18", 56), ("InstaMobileNetV1", 112)])
+def test_all_but_the_largest_maps(name, size):
+    """By default, and counted by sizes of tensors, not by what the model says of itself."""
+    model = models.get(name)()
+    smaller = {
+        layer.name.removesuffix("_threshold")
+        for layer in thresholds(model)
+        if layer.input_shape[1] < size
+    }
+    assert instance_aware(model) == [smaller, smaller]
+    assert len(thresholds(model)) - len(smaller) == {56: 5, 112: 3}[size]
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "expected"),
+    [
+        ("InstaResNet18", "stage2", {f"stage2_block{i}" for i in range(1, 5)}),
+        ("InstaResNet18", ["stage2_block3", "stage1_block1"], {"stage2_block3", "stage1_block1"}),
+        ("InstaMobileNetV1", ("block1",), {"block1_spatial", "block1_pointwise"}),
+        ("InstaMobileNetV1", ["block3_spatial", "block3"], {"block3_spatial", "block3_pointwise"}),
+    ],
+)
+def test_an_explicit_list_of_blocks(name, blocks, expected):
+    assert instance_aware(small(name, insta_blocks=blocks)) == [expected, expected]
+
+
+def test_a_beginning_is_of_whole_words():
+    model = models.InstaMobileNetV1(filters=(4,) * 13, insta_blocks=["block1"], include_top=False)
+    assert instance_aware(model)[0] == {"block1_spatial", "block1_pointwise"}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"insta_blocks": "some"}, "must be 'all', 'all_but_largest_maps' or some of .*'some'"),
+        ({"insta_blocks": ["block"]}, "or their beginnings; got 'block'"),
+        ({"insta_blocks": ()}, "leaves none: give 'all'"),
+        ({"filters": (4,) * 2, "insta_blocks": ["stage3"]}, "got 'stage3'"),
+        (
+            {"prelu": {"statistic": "mean"}},
+            "must not set .* got statistic: .*reuse_statistics=False",
+        ),
+        ({"prelu": {"normalization": None}}, "got normalization"),
+    ],
+)
+def test_bad_selections_are_refused(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small(name, **arguments)
+
+
+def test_a_network_of_one_size_has_no_smaller_maps():
+    with pytest.raises(ValueError, match="'all_but_largest_maps', which leaves none"):
+        small("InstaResNet18", filters=(4,))
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_statistics_are_reused_where_the_width_stays(name):
+    model = small(name, insta_blocks="all")
+    for layer in model.layers:
+        if isinstance(layer, InstaPReLU):
+            block = layer.name.removesuffix("_prelu")
+            before = model.get_layer(f"{block}_threshold")
+            same = layer.output_shape[-1] == before.input_shape[-1]
+            assert layer.statistic == (None if same else "cube_mean"), layer.name
+            assert before.return_statistic
+            if same:
+                given = layer.inbound_nodes[0].call_kwargs["statistic"]
+                assert given is before.output[1]
+    assert {x.statistic for x in model.layers if isinstance(x, InstaPReLU)} == {None, "cube_mean"}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_reuse_with_static_prelus_or_none(name):
+    static = small(name, prelu={"instance_aware": ()})
+    own = small(name, reuse_statistics=False)
+    for model in (static, own):
+        layers = [x for x in model.layers if isinstance(x, InstaThreshold)]
+        assert layers
+        assert not any(layer.return_statistic for layer in layers)
 
 
 @every_model

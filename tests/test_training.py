@@ -24,7 +24,7 @@ from larq_insta.trainer import NOT_FINITE, Trainer
 TINY = {"input_shape": (8, 8, 1), "num_classes": 10, "stem": "small", "filters": (4, 8)}
 TWO_STEPS = Configuration(
     "InstaResNet18",
-    model_arguments={"filters": [4]},
+    model_arguments={"filters": [4], "insta_blocks": "all"},
     steps=("activations", "both"),
     epochs=(2, 3),
     weight_decay=(1e-5, 0.0),
@@ -133,8 +133,8 @@ def test_both_steps_leave_their_files(two_steps):
         assert [row["epoch"] for row in log(folder)] == [str(e + 1) for e in range(epochs)]
         assert len(list((folder / "tensorboard").iterdir())) == epochs
     step1, step2 = (Card.read(f / "last.keras") for f in (two_steps / "step1", two_steps))
-    assert step1.model_arguments == {"filters": [4], "binary": "activations"}
-    assert step2.model_arguments == {"filters": [4]}
+    assert step1.model_arguments == {**TWO_STEPS.model_arguments, "binary": "activations"}
+    assert step2.model_arguments == TWO_STEPS.model_arguments
     first = checkpoints.load(two_steps / "step1" / "last.keras")
     assert first.get_layer("stage1_block1_conv").kernel_quantizer is None
 
@@ -312,8 +312,9 @@ def test_the_command_line_reaches_both_steps_and_the_teacher(tmp_path):
 @pytest.mark.slow
 def test_kill_9_at_any_moment(tmp_path):
     command = [
-        sys.executable, "-m", "larq_insta", "train", "InstaResNet18", "--filters", "4", "--steps",
-        "activations,both", "--epochs", "3", "--batch-size", "100", "--output",
+        sys.executable, "-m", "larq_insta", "train", "InstaResNet18", "--filters", "4",
+        "--insta-blocks", "all", "--steps", "activations,both", "--epochs", "3",
+        "--batch-size", "100", "--output",
     ]  # fmt: skip
     subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
     pauses = np.random.default_rng(3).uniform(0.1, 4.0, 4)

@@ -30,6 +30,7 @@ def student(rng=None, **threshold):
         filters=(4, 8),
         num_classes=10,
         stem="small",
+        insta_blocks="all",
         threshold=threshold or None,
     )
     if rng is not None:

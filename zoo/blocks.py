@@ -4,7 +4,7 @@ A model is a `BinaryNetFactory`: its `body` composes the block functions, which 
 factory's variable parts, `shift` (in front of a sign), `conv` and `activation`, from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +141,27 @@ class BinaryNetFactory(ModelFactory):
                 "which does not exist."
             )
 
-    def shift(self, x: tf.Tensor, name: str) -> tf.Tensor:
-        """What stands in front of a sign: `x - threshold`."""
-        return StaticThreshold(name=f"{name}_threshold")(x)
+    def shift(self, x: tf.Tensor, name: str) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """What stands in front of a sign, `x - threshold`, and a statistic of `x` for reuse."""
+        return StaticThreshold(name=f"{name}_threshold")(x), None
 
     def conv(
         self, x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1
     ) -> tf.Tensor:
         return binary_conv(x, filters, kernel_size, name, strides, self.binary)
 
-    def activation(self, x: tf.Tensor, name: str) -> tf.Tensor:
+    def activation(
+        self,
+        x: tf.Tensor,
+        name: str,
+        statistic: tf.Tensor | None,  # noqa: ARG002
+    ) -> tf.Tensor:
+        """What stands behind the block of that `shift`, with the statistic that it gave."""
         return RPReLU(name=f"{name}_prelu")(x)
+
+    def map_sizes(self) -> dict[str, int]:
+        """How often the input's map was halved since the stem, for each block in order."""
+        raise NotImplementedError
 
     def body(self, x: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
@@ -172,23 +182,81 @@ class BinaryNetFactory(ModelFactory):
         return model
 
 
-class WithInstaLayers:
+INSTA_BLOCKS = "all_but_largest_maps"
+"""Of the models: a statistic costs as much as its map is large."""
+
+
+class WithInstaLayers(BinaryNetFactory):
     """Makes a `BinaryNetFactory` instance-aware: INSTA-Th (or INSTA-Th+) and INSTA-PReLU."""
 
     plus: bool = Field(False)
+    insta_blocks: str | tuple[str, ...] = Field(INSTA_BLOCKS)
+    reuse_statistics: bool = Field(True)
     threshold: Mapping[str, Any] | None = Field(None)
     prelu: Mapping[str, Any] | None = Field(None)
 
-    def shift(self, x: tf.Tensor, name: str) -> tf.Tensor:
+    def _check(self) -> None:
+        super()._check()
+        self._selected()
+        own = {"statistic", "normalization"} & set(self.prelu or {})
+        if self.reuse_statistics and own:
+            raise ValueError(
+                "`prelu` must not set what a reused statistic is; got "
+                f"{', '.join(sorted(own))}: set it in `threshold`, or reuse_statistics=False."
+            )
+
+    def _selected(self) -> set[str]:
+        """The blocks with instance-aware layers; the others are ReActNet's."""
+        blocks = self.map_sizes()
+        if self.insta_blocks == "all":
+            return set(blocks)
+        if self.insta_blocks == "all_but_largest_maps":
+            selected = {name for name, halvings in blocks.items() if halvings > 0}
+        elif isinstance(self.insta_blocks, str):
+            selected = _of_prefix(blocks, self.insta_blocks)
+        else:
+            selected = {x for prefix in self.insta_blocks for x in _of_prefix(blocks, prefix)}
+        if not selected:
+            raise ValueError(
+                f"`insta_blocks` must leave some of {', '.join(blocks)}; got "
+                f"{self.insta_blocks!r}, which leaves none: give 'all', or build the static model."
+            )
+        return selected
+
+    def shift(self, x: tf.Tensor, name: str) -> tuple[tf.Tensor, tf.Tensor | None]:
+        if name not in self._selected():
+            return super().shift(x, name)
         options: dict[str, Any] = {"normalization": NORMALIZATION}
         if self.plus:
             options["reduction_ratio"] = REDUCTION_RATIO
+        if self.reuse_statistics and self._prelu.get("instance_aware", ("gamma",)):
+            options["return_statistic"] = True
         options |= self.threshold or {}
-        return _configured(InstaThreshold, options, f"{name}_threshold")(x)
+        shifted = _configured(InstaThreshold, options, f"{name}_threshold")(x)
+        return tuple(shifted) if isinstance(shifted, list) else (shifted, None)
 
-    def activation(self, x: tf.Tensor, name: str) -> tf.Tensor:
-        options = {"normalization": NORMALIZATION, **(self.prelu or {})}
-        return _configured(InstaPReLU, options, f"{name}_prelu")(x)
+    def activation(self, x: tf.Tensor, name: str, statistic: tf.Tensor | None) -> tf.Tensor:
+        if name not in self._selected():
+            return super().activation(x, name, statistic)
+        if statistic is None or statistic.shape[-1] != x.shape[-1]:
+            options = {"normalization": NORMALIZATION, **self._prelu}
+            return _configured(InstaPReLU, options, f"{name}_prelu")(x)
+        options = {"statistic": None, **self._prelu}
+        return _configured(InstaPReLU, options, f"{name}_prelu")(x, statistic=statistic)
+
+    @property
+    def _prelu(self) -> Mapping[str, Any]:
+        return self.prelu or {}
+
+
+def _of_prefix(blocks: Iterable[str], prefix: str) -> set[str]:
+    selected = {name for name in blocks if name == prefix or name.startswith(f"{prefix}_")}
+    if not selected:
+        raise ValueError(
+            "`insta_blocks` must be 'all', 'all_but_largest_maps' or some of "
+            f"{', '.join(blocks)} or their beginnings; got {prefix!r}."
+        )
+    return selected
 
 
 def _configured(

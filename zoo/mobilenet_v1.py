@@ -1,6 +1,6 @@
 """MobileNetV1 with binary 3x3 and 1x1 convolutions: ReActNetA and InstaMobileNetV1."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +8,7 @@ import tensorflow as tf
 from zookeeper import Field, factory
 
 from larq_insta.zoo.blocks import (
+    INSTA_BLOCKS,
     BinaryNetFactory,
     WithInstaLayers,
     add,
@@ -35,30 +36,41 @@ class ReActNetAFactory(BinaryNetFactory):
                     f"got {after} after {before}."
                 )
 
+    def _blocks(self) -> Iterator[tuple[str, int, int, bool]]:
+        """Names, widths before and after, and whether the map is halved."""
+        for block, (before, after) in enumerate(pairwise(self.filters), start=1):
+            yield f"block{block}", before, after, after > before and block > 1
+
+    def map_sizes(self) -> dict[str, int]:
+        sizes, halvings = {}, 0
+        for name, _, _, downsample in self._blocks():
+            sizes[f"{name}_spatial"] = halvings
+            halvings += downsample
+            sizes[f"{name}_pointwise"] = halvings
+        return sizes
+
     def body(self, x: tf.Tensor) -> tf.Tensor:
         strides = 2 if self.stem == "imagenet" else 1
         x = batch_norm(float_conv(x, self.filters[0], 3, "stem", strides=strides), "stem")
-        for block, (before, after) in enumerate(pairwise(self.filters), start=1):
-            downsample = after > before and block > 1
-            x = self._spatial(x, f"block{block}_spatial", downsample)
-            x = self._pointwise(x, f"block{block}_pointwise", widen=after > before)
+        for name, before, after, downsample in self._blocks():
+            x = self._spatial(x, f"{name}_spatial", downsample)
+            x = self._pointwise(x, f"{name}_pointwise", widen=after > before)
         return x
 
     def _spatial(self, x: tf.Tensor, name: str, downsample: bool) -> tf.Tensor:
         """Binary 3x3 convolution, the shortcut pooled where the map is halved."""
-        strides = 2 if downsample else 1
-        y = self.conv(self.shift(x, name), x.shape[-1], 3, name, strides=strides)
+        shifted, statistic = self.shift(x, name)
+        y = self.conv(shifted, x.shape[-1], 3, name, strides=2 if downsample else 1)
         shortcut = halve(x, f"{name}_shortcut") if downsample else x
-        return self.activation(add(batch_norm(y, name), shortcut, name), name)
+        return self.activation(add(batch_norm(y, name), shortcut, name), name, statistic)
 
     def _pointwise(self, x: tf.Tensor, name: str, widen: bool) -> tf.Tensor:
         """Binary 1x1 convolution, or two side by side to double the width."""
-        shifted = self.shift(x, name)
+        shifted, statistic = self.shift(x, name)
         names = [f"{name}_a", f"{name}_b"] if widen else [name]
         halves = [add(batch_norm(self.conv(shifted, x.shape[-1], 1, n), n), x, n) for n in names]
-        if widen:
-            return self.activation(tf.keras.layers.Concatenate(name=f"{name}_concat")(halves), name)
-        return self.activation(halves[0], name)
+        y = tf.keras.layers.Concatenate(name=f"{name}_concat")(halves) if widen else halves[0]
+        return self.activation(y, name, statistic)
 
 
 @factory
@@ -135,6 +147,8 @@ def InstaMobileNetV1(
     binary: str = "both",
     filters: Sequence[int] = FILTERS,
     plus: bool = False,
+    insta_blocks: str | Sequence[str] = INSTA_BLOCKS,
+    reuse_statistics: bool = True,
     threshold: Mapping[str, Any] | None = None,
     prelu: Mapping[str, Any] | None = None,
 ) -> tf.keras.Model:
@@ -146,8 +160,8 @@ def InstaMobileNetV1(
 
     | Form | Top-1 Accuracy               | Parameters | Memory   |
     | ---- | ---------------------------- | ---------- | -------- |
-    | base |                              | 29 427 976 | 7.77 MiB |
-    | plus | 72.2 % (the INSTA-BNN paper) | 29 777 086 | 9.10 MiB |
+    | base |                              | 29 409 448 | 7.70 MiB |
+    | plus | 72.2 % (the INSTA-BNN paper) | 29 758 170 | 9.03 MiB |
 
     # Arguments
         input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
@@ -163,11 +177,18 @@ def InstaMobileNetV1(
         filters: Width of the stem, then of each block; each equals its predecessor or is
             twice as large, and every doubling but the first block's halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
+        insta_blocks: Which blocks are instance-aware, the others being ReActNet's: `"all"`;
+            `"all_but_largest_maps"`, those whose input is smaller than the first block's;
+            or names of blocks or their beginnings, such as
+            `["block3", "block4_spatial"]`.
+        reuse_statistics: Whether a block's PReLU uses the statistic that its threshold has
+            computed, instead of its own; not where the block widens, whose PReLU has more
+            channels.
         threshold: Arguments of every `InstaThreshold`, such as
             `{"normalization": "batch"}`; unlike the layer's own default, the models'
             normalization is `"statistic"`.
         prelu: Arguments of every `InstaPReLU`, likewise; `{"instance_aware": ()}` makes it
-            ReActNet's RPReLU.
+            ReActNet's RPReLU. Its statistic can be set only if none is reused.
 
     # Returns
         A functional Keras model; its output is `(batch, num_classes)` probabilities, or
@@ -190,6 +211,8 @@ def InstaMobileNetV1(
         binary=binary,
         filters=tuple(filters),
         plus=plus,
+        insta_blocks=insta_blocks if isinstance(insta_blocks, str) else tuple(insta_blocks),
+        reuse_statistics=reuse_statistics,
         threshold=threshold,
         prelu=prelu,
     ).build()

@@ -7,6 +7,7 @@ import tensorflow as tf
 from zookeeper import Field, factory
 
 from larq_insta.zoo.blocks import (
+    INSTA_BLOCKS,
     BinaryNetFactory,
     WithInstaLayers,
     add,
@@ -24,6 +25,14 @@ class ReActNet18Factory(BinaryNetFactory):
 
     model_name: str = Field("reactnet18")
     filters: tuple[int, ...] = Field((64, 128, 256, 512))
+
+    def map_sizes(self) -> dict[str, int]:
+        # The first block of a stage halves its map, but reads the larger one.
+        return {
+            f"stage{stage}_block{block}": stage - 2 if stage > 1 and block == 1 else stage - 1
+            for stage in range(1, len(self.filters) + 1)
+            for block in range(1, BLOCKS_PER_STAGE + 1)
+        }
 
     def body(self, x: tf.Tensor) -> tf.Tensor:
         x = self._stem(x)
@@ -44,9 +53,10 @@ class ReActNet18Factory(BinaryNetFactory):
             shortcut_name = f"{name}_shortcut"
             shortcut = float_conv(halve(x, shortcut_name), filters, 1, shortcut_name)
             shortcut = batch_norm(shortcut, shortcut_name)
-        y = self.conv(self.shift(x, name), filters, 3, name, strides=2 if downsample else 1)
+        shifted, statistic = self.shift(x, name)
+        y = self.conv(shifted, filters, 3, name, strides=2 if downsample else 1)
         y = add(batch_norm(y, name), shortcut, name)
-        return self.activation(y, name)
+        return self.activation(y, name, statistic)
 
 
 @factory
@@ -123,6 +133,8 @@ def InstaResNet18(
     binary: str = "both",
     filters: Sequence[int] = (64, 128, 256, 512),
     plus: bool = False,
+    insta_blocks: str | Sequence[str] = INSTA_BLOCKS,
+    reuse_statistics: bool = True,
     threshold: Mapping[str, Any] | None = None,
     prelu: Mapping[str, Any] | None = None,
 ) -> tf.keras.Model:
@@ -134,8 +146,8 @@ def InstaResNet18(
 
     | Form | Top-1 Accuracy               | Parameters | Memory   |
     | ---- | ---------------------------- | ---------- | -------- |
-    | base | 68.5 % (the INSTA-BNN paper) | 11 735 720 | 4.13 MiB |
-    | plus |                              | 11 806 738 | 4.41 MiB |
+    | base | 68.5 % (the INSTA-BNN paper) | 11 728 232 | 4.11 MiB |
+    | plus |                              | 11 797 960 | 4.37 MiB |
 
     # Arguments
         input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
@@ -151,11 +163,18 @@ def InstaResNet18(
             of the same layers, such as a teacher).
         filters: Width of each stage; every stage but the first halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
+        insta_blocks: Which blocks are instance-aware, the others being ReActNet's: `"all"`;
+            `"all_but_largest_maps"`, those whose input is smaller than the first block's;
+            or names of blocks or their beginnings, such as
+            `["stage3", "stage4_block1"]`.
+        reuse_statistics: Whether a block's PReLU uses the statistic that its threshold has
+            computed, instead of its own; not where the block widens, whose PReLU has more
+            channels.
         threshold: Arguments of every `InstaThreshold`, such as
             `{"normalization": "batch"}`; unlike the layer's own default, the models'
             normalization is `"statistic"`.
         prelu: Arguments of every `InstaPReLU`, likewise; `{"instance_aware": ()}` makes it
-            ReActNet's RPReLU.
+            ReActNet's RPReLU. Its statistic can be set only if none is reused.
 
     # Returns
         A functional Keras model; its output is `(batch, num_classes)` probabilities, or
@@ -178,6 +197,8 @@ def InstaResNet18(
         binary=binary,
         filters=tuple(filters),
         plus=plus,
+        insta_blocks=insta_blocks if isinstance(insta_blocks, str) else tuple(insta_blocks),
+        reuse_statistics=reuse_statistics,
         threshold=threshold,
         prelu=prelu,
     ).build()
