@@ -82,7 +82,7 @@ def test_the_file_answers_as_keras(name, arguments, rng):
 
 
 def test_operators_of_a_block(rng):
-    model = small(filters=(8,))
+    model = small(filters=(8,), insta_blocks="all", reuse_statistics=False)
     randomize(model, rng, 0.01)  # alphas of zero would be folded away
     counts = conversion.operators(conversion.lower(model))
     assert counts["LceBconv2d"] == counts["LceQuantize"] == counts["PRELU"] == 4

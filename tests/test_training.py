@@ -72,7 +72,7 @@ def test_an_update_is_the_gradient_and_decay_of_kernels_of_convolutions(batch):
 
 
 def test_decay_spares_thresholds_biases_batch_norms_and_the_classifier():
-    model = models.InstaMobileNetV1(**TINY, plus=True)
+    model = models.InstaMobileNetV1(**TINY, insta_blocks="all", plus=True)
     decayed = Trainer(model, normalize)._decayed
     names = {weight.name for weight in model.trainable_variables if weight.ref() in decayed}
     assert names == {f"{layer.name}/kernel:0" for layer in model.layers if "_conv" in layer.name}
@@ -113,7 +113,7 @@ def test_hand_over_is_all_or_nothing():
     with pytest.raises(InputError) as failure:
         checkpoints.hand_over(source, models.InstaResNet18(**{**TINY, "filters": (4, 6)}))
     message = str(failure.value)
-    assert "stage1_block1_threshold/alpha:0" in message.split("left over", maxsplit=1)[0]
+    assert "stage2_block2_threshold/alpha:0" in message.split("left over", maxsplit=1)[0]
     assert "left over: none" in message
     assert "head_logits/kernel:0 (8, 10) for (6, 10)" in message
     with pytest.raises(InputError, match=r"missing: none; left over: .*_threshold/alpha:0"):

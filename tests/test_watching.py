@@ -31,6 +31,7 @@ def student(rng=None, **threshold):
         num_classes=10,
         stem="small",
         insta_blocks="all",
+        reuse_statistics=False,
         threshold=threshold or None,
     )
     if rng is not None:
@@ -258,6 +259,18 @@ def test_every_instance_aware_layer_is_watched(rng):
     assert list(thresholds) == named
     assert len(named) == 8
     assert {array.shape for array in thresholds.values()} == {(5, 4), (5, 8)}
+
+
+def test_thresholds_whose_statistic_is_reused_are_watched_alike(rng):
+    layer = InstaThreshold(alpha_initializer="ones", name="a")
+    reused = InstaThreshold(alpha_initializer="ones", return_statistic=True, name="a")
+    inputs = tf.keras.Input((8, 8, 3))
+    x = pictures(rng).repeat(3, axis=-1)
+    spreads = []
+    for outputs in (layer(inputs), reused(inputs)[0]):
+        model = tf.keras.Model(inputs, outputs)
+        spreads.append(threshold_spread(model, x)["a"])
+    np.testing.assert_array_equal(*spreads)
 
 
 def test_thresholds_inside_quantizers_are_watched(rng):
