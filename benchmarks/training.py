@@ -21,15 +21,18 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+EVERYWHERE = {"insta_blocks": "all", "reuse_statistics": False}
 VARIANTS = {
     "ResNet18": {
         "static": ("ReActNet18", {}),
         "base": ("InstaResNet18", {}),
+        "everywhere": ("InstaResNet18", EVERYWHERE),
         "plus": ("InstaResNet18", {"plus": True}),
     },
     "MobileNetV1": {
         "static": ("ReActNetA", {}),
         "base": ("InstaMobileNetV1", {}),
+        "everywhere": ("InstaMobileNetV1", EVERYWHERE),
         "plus": ("InstaMobileNetV1", {"plus": True}),
     },
 }
@@ -85,7 +88,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--turns", default=60, show_default=True)
 def main(topology: str, image_size: int, batch_size: int, turns: int) -> None:
-    """Times training steps of a topology's three models."""
+    """Times training steps of a topology's models."""
     context = multiprocessing.get_context("spawn")
     pipes = {}
     for variant, (name, arguments) in VARIANTS[topology].items():
