@@ -10,6 +10,9 @@ from pathlib import Path
 
 from larq_insta.errors import InputError
 
+# Of the folders beside a target in which it is written, and which a killed process leaves.
+PARTIAL = ".larq_insta-"
+
 
 def check_writable(target: Path) -> None:
     """Whether a file or folder can be made, without making anything.
@@ -34,7 +37,7 @@ def written_whole(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".larq_insta-") as folder:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=PARTIAL) as folder:
             path = Path(folder) / target.name
             yield path
             path.replace(target)

@@ -12,7 +12,7 @@ from typing import Any
 from larq_insta.card import installed_versions
 from larq_insta.configuration import Configuration
 from larq_insta.errors import InputError, first_line
-from larq_insta.files import check_writable, written_whole
+from larq_insta.files import PARTIAL, check_writable, written_whole
 
 BEST, LAST = "best.keras", "last.keras"
 
@@ -37,7 +37,7 @@ def check_output(output: Path) -> None:
     # Raises
         InputError: if not.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and (not output.is_dir() or _holds_more_than_partial(output)):
         raise InputError(
             f"The output folder must be new or empty; {output} is not: choose another."
         )
@@ -54,6 +54,7 @@ def open_output(
     """
     if not (output / "config.json").is_file():
         check_output(output)
+        _clear_partial(output)
         return None
     check_writable(output / LAST)
     kept = read_json(output / "config.json")
@@ -96,7 +97,11 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
         partial.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def _clear_partial(folder: Path) -> None:
-    """Removes what a killed process left half-written."""
-    for path in (*folder.glob(".larq_insta-*"), *folder.glob("*_temp")):
+def _holds_more_than_partial(folder: Path) -> bool:
+    return any(not path.name.startswith(PARTIAL) for path in folder.iterdir())
+
+
+def _clear_partial(output: Path) -> None:
+    """Removes what a killed process left half-written, in the folders of all steps."""
+    for path in (*output.rglob(f"{PARTIAL}*"), *output.rglob("state/*_temp")):
         shutil.rmtree(path, ignore_errors=True)

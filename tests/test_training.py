@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import tensorflow as tf
 from conftest import run
 
-from larq_insta import checkpoints, models, recipes, resume, training
+from larq_insta import checkpoints, models, recipes, resume, runs, training
 from larq_insta.card import Card
 from larq_insta.configuration import Configuration
 from larq_insta.errors import InputError
@@ -181,6 +182,27 @@ def test_a_resumed_training_ends_as_an_undisturbed_one(
         assert_same_weights(two_steps / file, tmp_path / "run" / file)
     assert log(tmp_path / "run") == log(two_steps)
     assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 3
+
+
+def test_what_a_killed_process_left_half_written_is_removed_in_every_step(two_steps, tmp_path):
+    shutil.copytree(two_steps, tmp_path / "run")
+    before = set(tmp_path.rglob("*"))
+    for left in (".larq_insta-1", "step1/.larq_insta-2", "step1/state/epoch-0003_temp"):
+        (tmp_path / "run" / left).mkdir()
+        (tmp_path / "run" / left / "part").write_text("torn")
+    training.train(TWO_STEPS, tmp_path / "run")
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_training_killed_at_its_first_file_can_begin_again(tmp_path):
+    (tmp_path / "run" / ".larq_insta-1").mkdir(parents=True)
+    runs.open_output(TWO_STEPS, tmp_path / "run", print)
+    assert not list((tmp_path / "run").iterdir())
+    (tmp_path / "run" / ".larq_insta-1").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="must be new or empty"):
+        runs.open_output(TWO_STEPS, tmp_path / "run", print)
+    assert len(list((tmp_path / "run").iterdir())) == 2
 
 
 def test_a_damaged_state_is_reported_and_the_one_before_used(two_steps, tmp_path, monkeypatch):
