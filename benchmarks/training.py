@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
+from intervals import median_interval
 
 EVERYWHERE = {"insta_blocks": "all", "reuse_statistics": False}
 VARIANTS = {
@@ -75,13 +76,6 @@ def work(pipe: Connection, name: str, arguments: dict[str, Any], size: int, batc
         pipe.send(Cost(seconds, processor, memory))
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """Of the median, by bootstrap."""
-    draws = np.random.default_rng(0).choice(values, (10_000, len(values)))
-    low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
-    return low, high
-
-
 @click.command()
 @click.option("--topology", type=click.Choice(list(VARIANTS)), default="ResNet18")
 @click.option("--image-size", default=224, show_default=True)
@@ -107,10 +101,9 @@ def main(topology: str, image_size: int, batch_size: int, turns: int) -> None:
     for variant, taken in costs.items():
         seconds, processor, memory = (np.array(values) for values in zip(*taken, strict=True))
         ratios = seconds / static[0]
-        low, high = interval(ratios)
         click.echo(
             f"{VARIANTS[topology][variant][0]} {variant}: {np.median(seconds):.3f} s a step, "
-            f"ratio {np.median(ratios):.3f} ({low:.3f} to {high:.3f}), of processor time "
+            f"ratio {median_interval(ratios)}, of processor time "
             f"{np.median(processor / static[1]):.3f}; peak {memory[-1] / 1e9:.2f} GB, "
             f"ratio {memory[-1] / static[2][-1]:.3f}"
         )
