@@ -77,7 +77,7 @@ class RPReLU(ChannelwiseLayer):
         self.zeta = self.add_vector("zeta", self.zeta_initializer)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return _rprelu(inputs, self._vectors(), training)
+        return rprelu(inputs, self._vectors(), training)
 
     def _vectors(self) -> list[tf.Tensor]:
         return [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
@@ -188,7 +188,7 @@ class InstaPReLU(InstanceAware, RPReLU):
             statistic = self.instance_statistic(inputs)
         elif self.stop_gradient:
             statistic = tf.stop_gradient(statistic)
-        return _rprelu(inputs, self._adjusted(statistic), training)
+        return rprelu(inputs, self._adjusted(statistic), training)
 
     def _check_given(self, statistic: tf.Tensor | None) -> None:
         if (statistic is None) != (self.statistic is not None):
@@ -226,7 +226,7 @@ class InstaPReLU(InstanceAware, RPReLU):
         }
 
 
-def _rprelu(x: tf.Tensor, parameters: list[tf.Tensor], training: bool | None) -> tf.Tensor:
+def rprelu(x: tf.Tensor, parameters: list[tf.Tensor], training: bool | None) -> tf.Tensor:
     if training:
         return _rprelu_in_training(x, *parameters)
     gamma, slope, zeta = parameters
@@ -280,9 +280,7 @@ def _forward(x: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor, zeta: tf.Tensor) 
 def _input_gradient(
     x: tf.Tensor, upstream: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor
 ) -> tf.Tensor:
-    upstream = tf.cast(upstream, gamma.dtype)
-    positive = tf.cast(x, gamma.dtype) > gamma
-    return tf.cast(tf.where(positive, upstream, slope * upstream), x.dtype)
+    return tf.cast(_through(tf.cast(x, gamma.dtype), upstream, gamma, slope), x.dtype)
 
 
 @fused
@@ -290,9 +288,13 @@ def _input_gradient_with_squares(
     x: tf.Tensor, upstream: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor, factor: tf.Tensor
 ) -> tf.Tensor:
     """`_input_gradient` and `factor * x * x` of a cube's mean."""
-    upstream, wide = tf.cast(upstream, gamma.dtype), tf.cast(x, gamma.dtype)
-    through = tf.where(wide > gamma, upstream, slope * upstream)
-    return tf.cast(through + factor * wide * wide, x.dtype)
+    wide = tf.cast(x, gamma.dtype)
+    return tf.cast(_through(wide, upstream, gamma, slope) + factor * wide * wide, x.dtype)
+
+
+def _through(x: tf.Tensor, upstream: tf.Tensor, gamma: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    upstream = tf.cast(upstream, gamma.dtype)
+    return tf.where(x > gamma, upstream, slope * upstream)
 
 
 @fused

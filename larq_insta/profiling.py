@@ -260,4 +260,4 @@ def _of_threshold(part: InstanceAware, channels: int) -> int:
     if not isinstance(part, InstaThreshold):
         return 0
     branch = 2 * channels * part.branch_reduce.units if part.reduction_ratio else 0
-    return channels * part._has_alpha + branch
+    return channels * part.has_alpha + branch

@@ -170,11 +170,11 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         self.branch_activation = tf.keras.activations.get(branch_activation)
         self.branch_combination = branch_combination
         self.return_statistic = return_statistic
-        self._has_alpha = reduction_ratio is None or branch_combination == "add"
+        self.has_alpha = reduction_ratio is None or branch_combination == "add"
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
-        if self._has_alpha:
+        if self.has_alpha:
             self.alpha = self.add_vector("alpha", self.alpha_initializer, self.alpha_regularizer)
         if self.reduction_ratio is not None:
             channels = self.input_spec.axes[-1]
@@ -236,7 +236,7 @@ class InstaThreshold(InstanceAware, StaticThreshold):
     def _threshold(self, statistic: tf.Tensor) -> tf.Tensor:
         """`TH` of shape `(batch, 1, ..., 1, channels)`."""
         threshold = tf.cast(self.beta, statistic.dtype)
-        if self._has_alpha:
+        if self.has_alpha:
             threshold = threshold + tf.cast(self.alpha, statistic.dtype) * statistic
         if self.reduction_ratio is not None:
             threshold = threshold + self._branch(statistic)

@@ -274,7 +274,7 @@ def test_plus_branch_equals_numpy_and_starts_as_insta_threshold(rng):
     cube = (x**3).mean((1, 2))
     branch = np.tanh(np.maximum(cube @ reduce + bias, 0) @ expand)
     np.testing.assert_allclose(plus(x), x - (cube + branch)[:, None, None])
-    plus.branch_combination, plus._has_alpha = "replace", False
+    plus.branch_combination, plus.has_alpha = "replace", False
     np.testing.assert_allclose(plus(x), x - branch[:, None, None])
 
 
