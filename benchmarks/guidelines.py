@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
+from intervals import median_interval
 
 MODELS = {
     "ResNet18": ("ReActNet18", "InstaResNet18", (8, 16, 32)),
@@ -48,14 +49,11 @@ def settings(topology: str, plus: bool) -> Iterator[tuple[str, str, dict[str, An
 
 
 def cost(name: str, arguments: dict[str, Any], size: int) -> Cost:
-    from larq_insta import conversion, models, profile
+    from larq_insta import lowering, models, profile
 
     model = models.get(name)(input_shape=(size, size, 3), **arguments)
-    rng = np.random.default_rng(0)
-    model.set_weights(
-        [v if v.any() else rng.uniform(-1e-3, 1e-3, v.shape) for v in model.get_weights()]
-    )
-    return Cost(model.count_params(), profile(model).total.ops, conversion.lower(model))
+    content = lowering.lower_as_trained(model)
+    return Cost(model.count_params(), profile(model).total.ops, content)
 
 
 def latencies(contents: dict[str, bytes], size: int, turns: int) -> dict[str, np.ndarray]:
@@ -100,12 +98,6 @@ def accuracies(
         ).test_accuracy
         for seed in range(seeds)
     ]
-
-
-def median_interval(values: np.ndarray) -> str:
-    draws = np.random.default_rng(0).choice(values, (10_000, len(values)))
-    low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
-    return f"{np.median(values):.3f} ({low:.3f} to {high:.3f})"
 
 
 @click.command()

@@ -18,6 +18,7 @@ from larq_insta.errors import InputError, first_line
 from larq_insta.preprocessing import Preprocessing
 
 _MEMBER = "larq_insta.json"
+_LABELS = "labels.txt"
 _PACKAGES = ("tensorflow", "larq", "larq-compute-engine")
 
 
@@ -40,10 +41,17 @@ class Card:
 
     def append_to(self, path: Path) -> None:
         """Adds the card to a `.keras` or `.tflite` file."""
-        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(_MEMBER, json.dumps(asdict(self), indent=2))
-            if path.suffix == ".tflite":
-                archive.writestr("labels.txt", "\n".join(self.class_names) + "\n")
+        values = asdict(self)
+        lite = path.suffix == ".tflite"
+        # TFLite's tools refuse files with compressed members.
+        kind = zipfile.ZIP_STORED if lite else zipfile.ZIP_DEFLATED
+        with zipfile.ZipFile(path, "a", kind) as archive:
+            if lite:
+                labels = [" ".join(name.splitlines()) for name in self.class_names]
+                archive.writestr(_LABELS, "\n".join(labels) + "\n")
+                if tuple(labels) == self.class_names:
+                    del values["class_names"]
+            archive.writestr(_MEMBER, json.dumps(values, indent=2))
 
     @classmethod
     def read(cls, path: Path) -> Card | None:
@@ -55,9 +63,11 @@ class Card:
         try:
             with zipfile.ZipFile(path) as archive:
                 values = json.loads(archive.read(_MEMBER))
+                if "class_names" not in values:
+                    values["class_names"] = archive.read(_LABELS).decode().split("\n")[:-1]
         except (zipfile.BadZipFile, KeyError):
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"The card in {path} is damaged: {first_line(error)}") from error
         try:
             pre: dict[str, Any] = {

@@ -79,6 +79,8 @@ def _names(_context: click.Context, _option: click.Parameter, value: str | None)
 
 
 def _settings(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> Any:
+    if not values:
+        return None
     settings = {}
     for value in values:
         key, separator, content = value.partition("=")
@@ -109,7 +111,7 @@ _model_options = _options(
         type=click.Choice(["imagenet", "small"]),
         help="First layers; by default small up to 64 pixels.",
     ),
-    click.option("--plus", is_flag=True, help="INSTA-Th+ instead of INSTA-Th."),
+    click.option("--plus", is_flag=True, default=None, help="INSTA-Th+ instead of INSTA-Th."),
     click.option(
         "--insta-blocks",
         callback=_names,
@@ -155,11 +157,7 @@ _MODEL_ARGUMENTS = (
 def _model_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Takes those that were given out of `options`."""
     given = {name: options.pop(name) for name in _MODEL_ARGUMENTS}
-    return {
-        name: value
-        for name, value in given.items()
-        if value or (value is False and name == "reuse_statistics")
-    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 _recipe_options = _options(
@@ -262,6 +260,15 @@ def recipes() -> None:
 @click.option("--dataset", help="Pictures for the check; by default those of the training.")
 @_data_options
 @click.option("--pictures", type=int, default=256, show_default=True, help="For the check.")
+@click.option("--no-fold", is_flag=True, help="Keep the model's operations as they are.")
+@click.option(
+    "--float-weights",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="How weights that are not binary are stored.",
+)
+@click.option("--allow-differences", is_flag=True, help="Write a file that fails the check, too.")
 def convert(
     checkpoint: Path,
     target: Path,
@@ -269,11 +276,14 @@ def convert(
     data_dir: str | None,
     manual_dir: str | None,
     pictures: int,
+    no_fold: bool,
+    float_weights: str,
+    allow_differences: bool,
 ) -> None:
     """Convert CHECKPOINT to a .tflite file for phones and boards, and check it.
 
-    The file is written only if every binary convolution stayed binary and it agrees with
-    Keras on real test pictures.
+    The file is written only if every binary convolution stayed binary and it computes what
+    Keras does, block by block and on real test pictures as a whole; OUT.tflite.json reports.
     """
     from larq_insta import checkpoints, conversion, data
     from larq_insta.card import Card
@@ -290,9 +300,17 @@ def convert(
     if card is None:
         card = Card(model.name, {}, name, loaded.class_names, loaded.preprocessing)
     _check_fits(model.input_shape[1:], model.output_shape[-1], loaded)
-    report = conversion.convert(model, target, card, loaded.test_pictures(pictures))
+    report = conversion.convert(
+        model,
+        target,
+        card,
+        *loaded.test_pictures(pictures),
+        fold=not no_fold,
+        float_weights=float_weights,
+        allow_differences=allow_differences,
+    )
     click.echo(report.describe())
-    click.echo(f"{target}: {report.size / 1e6:.2f} MB")
+    click.echo(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
 
 
 @cli.command()
@@ -322,6 +340,31 @@ def evaluate(file: Path, dataset: str | None, data_dir: str | None, manual_dir: 
         f"Test accuracy {accuracy:.2%} on {pictures:,} pictures of {loaded.name}, "
         f"{time.monotonic() - start:.0f} s: {file}"
     )
+
+
+@cli.command()
+@click.argument("file", type=_path())
+@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--ops", is_flag=True, help="The time of each operator, too.")
+def benchmark(file: Path, runs: int, threads: int, ops: bool) -> None:
+    """How long FILE, a .tflite file, takes for one picture on this machine."""
+    import numpy as np
+
+    from larq_insta import benchmarking, flatbuffer, runtime
+
+    content = runtime.read_content(file)
+    stopwatch = benchmarking.Stopwatch(content, threads)
+    times = np.array([stopwatch.seconds() for _ in range(runs)]) * 1e3
+    low, high = np.quantile(times, (0.05, 0.95))
+    click.echo(
+        f"{file}: median {np.median(times):.2f} ms (90 % of {runs} runs: {low:.2f} to {high:.2f}), "
+        f"threads: {threads}; {len(content) / 1e6:.2f} MB; operators other than products move "
+        f"{flatbuffer.Graph(content).traffic / 1e6:.1f} MB."
+    )
+    if ops:
+        groups = benchmarking.operator_times(content, num_threads=threads)
+        click.echo(benchmarking.operator_table(groups))
 
 
 @cli.command()
@@ -363,7 +406,7 @@ def _check_fits(shape: tuple[int | None, ...], classes: int, dataset: ImageDatas
 @_model_options
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 @click.option("--plot", type=_path(), help="A picture of the costs of each layer, *.png or *.svg.")
-@click.option("--file-size", is_flag=True, help="Convert too, and tell the file's size.")
+@click.option("--file-size", is_flag=True, help="Convert too, and tell the file's sizes.")
 def summary(
     model: str,
     image_size: int,
@@ -381,7 +424,7 @@ def summary(
     convolutions and dense layers, and the multiplications of instance-aware parts (INSTA);
     BOPs are those of binary ones.
     """
-    from larq_insta import checkpoints, conversion, models, profiling
+    from larq_insta import checkpoints, float_weights, lowering, models, profiling
 
     if model.endswith((".keras", ".h5")):
         network = checkpoints.load(Path(model))
@@ -390,18 +433,25 @@ def summary(
         arguments = {**shape, "binary": binary, **_model_arguments(options)}
         network = models.build(model, arguments)
     costs = profiling.profile(network)
-    size = conversion.file_size(network) if file_size else None
+    sizes = {}
+    if file_size:
+        content = lowering.lower_as_trained(network)
+        sizes = {kind: len(float_weights.store(content, kind)) for kind in float_weights.KINDS}
     if plot is not None:
         from larq_insta import cost_plot
 
         cost_plot.save(costs, plot)
     if as_json:
-        click.echo(json.dumps(costs.as_dict() | ({"file_size": size} if size else {}), indent=2))
+        click.echo(json.dumps(costs.as_dict() | ({"file_sizes": sizes} if sizes else {}), indent=2))
         return
     click.echo(costs.table())
     click.echo(costs.describe())
-    if size:
-        click.echo(f"As a .tflite file {size / profiling.MIB:.2f} MiB")
+    if sizes:
+        click.echo(
+            f"As a .tflite file {sizes['float32'] / profiling.MIB:.2f} MiB; with its float weights "
+            f"in float16 {sizes['float16'] / profiling.MIB:.2f}, in int8 "
+            f"{sizes['int8'] / profiling.MIB:.2f} MiB"
+        )
 
 
 @cli.command()

@@ -130,8 +130,13 @@ class ImageDataset:
                     return item.numpy().decode() if is_path else f"one of {self.name}"
         return None
 
-    def test_pictures(self, count: int) -> np.ndarray:
-        """The first `count` test pictures, normalized, `(pictures, height, width, channels)`."""
+    def test_pictures(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first `count` test pictures, normalized, and their classes.
+
+        # Returns
+            Arrays of shape `(pictures, height, width, channels)` and `(pictures,)`.
+        """
         batches = self.evaluation_batches(self.test).unbatch().take(count).batch(count)
         with self.naming_unreadable():
-            return next(iter(batches))[0].numpy()
+            images, labels = next(iter(batches))
+        return images.numpy(), labels.numpy()

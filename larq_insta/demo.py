@@ -34,9 +34,10 @@ def run(output: Path, say: Callable[[str], None]) -> None:
 
     say("2. Convert the best checkpoint with Larq Compute Engine and compare it with Keras.")
     keras, file = runtime.KerasModel(Path(result.checkpoint)), output / "digits.tflite"
-    pictures = digits.test_pictures(digits.test.size)
-    report = conversion.convert(keras.network, file, keras.card, pictures)
-    say(f"   {report.describe()}")
+    pictures, labels = digits.test_pictures(digits.test.size)
+    report = conversion.convert(keras.network, file, keras.card, pictures, labels)
+    for line in report.describe().splitlines():
+        say(f"   {line}")
 
     say("3. Run the converted file on the same digits.")
     model = runtime.LiteModel(file)

@@ -12,6 +12,7 @@ from larq_compute_engine.tflite.python.interpreter import Interpreter
 from larq_insta import checkpoints
 from larq_insta.card import Card
 from larq_insta.errors import InputError, first_line
+from larq_insta.flatbuffer import foreign_operators
 from larq_insta.preprocessing import Preprocessing
 
 _IDENTIFIER = b"TFL3"
@@ -29,15 +30,7 @@ class LiteModel:
     """
 
     def __init__(self, path: Path, num_threads: int = 1) -> None:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-        if content[4:8] != _IDENTIFIER:
-            raise InputError(
-                f"A converted model must be a TFLite file; {path} is none: use `larq-insta "
-                "convert`."
-            )
+        content = read_content(path)
         card = Card.read(path)
         if card is None:
             raise InputError(
@@ -73,14 +66,48 @@ class KerasModel:
         return self.network.predict_on_batch(np.asarray(images, np.float32))
 
 
-def interpreter(content: bytes, num_threads: int = 1) -> Interpreter:
+def read_content(path: Path) -> bytes:
+    """The content of a `.tflite` file.
+
+    # Raises
+        InputError: if it is missing, none, damaged, or needs operators that are not here.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
+    if content[4:8] != _IDENTIFIER:
+        raise InputError(
+            f"A converted model must be a TFLite file; {path} is none: use `larq-insta convert`."
+        )
+    try:
+        foreign = foreign_operators(content)
+    except Exception as error:
+        raise InputError(
+            f"A converted model must be whole; {path} is damaged ({first_line(error)}): copy or "
+            "convert it again."
+        ) from error
+    if foreign:
+        raise InputError(
+            f"Every operator must be TFLite's or Larq Compute Engine's; {path} has "
+            f"{', '.join(foreign)}: convert it with the installed versions."
+        )
+    return content
+
+
+def interpreter(content: bytes, num_threads: int = 1, xnnpack: bool = False) -> Interpreter:
     """Larq Compute Engine's interpreter, with its fastest kernels on x86.
 
     # Raises
         InputError: if it cannot load the model.
     """
     try:
-        return Interpreter(content, num_threads=num_threads, use_indirect_bgemm=num_threads == 1)
+        return Interpreter(
+            content,
+            num_threads=num_threads,
+            use_indirect_bgemm=num_threads == 1,
+            use_xnnpack=xnnpack,
+        )
     except RuntimeError as error:
         raise InputError(
             f"Larq Compute Engine's interpreter cannot load the model: {first_line(error)}"

@@ -1,6 +1,7 @@
 """The command line from end to end on real digits, and what it says to wrong input."""
 
 import json
+import re
 import runpy
 import shutil
 import sys
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import run
 
-from larq_insta import checkpoints, data, files, models
+from larq_insta import checkpoints, data, files, flatbuffer, models
 from larq_insta.card import Card
 
 
@@ -85,6 +86,34 @@ def test_convert_says_what_it_checked(trained, tmp_path):
     output = run("convert", trained / "last.keras", tmp_path / "m.tflite", "--pictures", 50)
     assert "8 of 8 convolutions are binary" in output
     assert "of 50 pictures" in output
+    assert json.loads((tmp_path / "m.tflite.json").read_text())["pictures"] == 50
+
+
+def test_convert_without_folds_and_with_small_weights(trained, converted, tmp_path):
+    target = tmp_path / "m.tflite"
+    run("convert", trained / "best.keras", target, "--no-fold", "--float-weights", "int8")
+    plain, folded = (flatbuffer.Graph(path.read_bytes()) for path in (target, converted))
+    assert len(plain.operators) > len(folded.operators)
+    assert plain.traffic > folded.traffic
+    report = json.loads((tmp_path / "m.tflite.json").read_text())
+    assert (report["fold"], report["float_weights"]) == (False, "int8")
+
+
+def test_benchmark_times_the_whole_and_its_operators(converted):
+    line, *table = run("benchmark", converted, "--runs", 3, "--ops").splitlines()
+    assert re.search(r": median \d+\.\d\d ms \(90 % of 3 runs", line)
+    assert any(row.startswith("| LceBconv2d | ") for row in table)
+    assert table[-1].startswith("| sum |")
+
+
+def test_operators_of_another_version_are_refused(converted, tmp_path):
+    model = flatbuffer.unpack(converted.read_bytes())
+    code = next(c for c in model.operatorCodes if c.customCode == b"LceBconv2d")
+    code.customCode = b"LceBconv9"
+    (tmp_path / "new.tflite").write_bytes(flatbuffer.pack(model))
+    for command in (["benchmark"], ["evaluate"]):
+        output = run(*command, tmp_path / "new.tflite", code=2)
+        assert "has LceBconv9: convert it with the installed versions" in output
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
@@ -178,6 +207,9 @@ BAD = [
     (["evaluate", "{tmp}/no.tflite"], "must exist"),
     (["evaluate", "{file}"], "must be a .keras or .h5 file"),
     (["evaluate", "{broken}.tflite"], "is cut off"),
+    (["evaluate", "{half}.tflite"], "is damaged"),
+    (["benchmark", "{half}.tflite"], "is damaged"),
+    (["benchmark", "{file}"], "must be a TFLite file"),
     (["evaluate", "{model}", "--dataset", "{folder}"], "same picture shape and classes"),
     (["predict", "{model}"], "Missing argument 'IMAGE...'"),
     (["predict", "{model}", "{tmp}/no.png"], "cannot be read (No such file"),
@@ -197,6 +229,8 @@ def places(trained, converted, tmp_path_factory):
     (root / "text.txt").write_text("no model, no picture")
     for source in (trained / "best.keras", converted):
         (root / f"broken{source.suffix}").write_bytes(source.read_bytes()[:-100])
+    whole = converted.read_bytes()
+    (root / "half.tflite").write_bytes(whole[: len(whole) // 2])
     (root / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     for name in ("a", "b"):
         (root / "folder" / name).mkdir(parents=True)
@@ -210,6 +244,7 @@ def places(trained, converted, tmp_path_factory):
         "dynamic": root / "dynamic.keras",
         "file": root / "text.txt",
         "broken": root / "broken",
+        "half": root / "half",
         "folder": root / "folder",
         "model": trained / "best.keras",
     }

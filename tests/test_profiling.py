@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from conftest import randomize, run
 
-from larq_insta import conversion, cost_plot, models, profile
+from larq_insta import cost_plot, flatbuffer, lowering, models, profile
 from larq_insta.errors import InputError
 from larq_insta.layers import InstaPReLU, InstaThreshold
 from larq_insta.profiling import MIB
@@ -189,7 +189,7 @@ def test_saved_operations_show_in_the_file(rng):
         for reuse in (False, True):
             model = models.InstaResNet18(insta_blocks=blocks, reuse_statistics=reuse, **settings)
             randomize(model, rng, 0.02)
-            counts[blocks, reuse] = conversion.operators(conversion.lower(model))
+            counts[blocks, reuse] = flatbuffer.Graph(lowering.lower(model)).counts
             profiles[blocks, reuse] = profile(model).total.insta_operations
     means = {key: count["MEAN"] for key, count in counts.items()}
     assert means == {
@@ -210,12 +210,12 @@ def test_the_file_of_a_new_model_is_as_large_as_of_a_trained_one(rng):
     settings = {"input_shape": (16, 16, 3), "stem": "small", "filters": (8, 16), "num_classes": 4}
     model = models.InstaResNet18(**settings)
     before = model.get_weights()
-    size = conversion.file_size(model)
+    size = len(lowering.lower_as_trained(model, fold=False))
     for value, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, kept)
-    assert len(conversion.lower(model)) < size
+    assert len(lowering.lower(model)) < size
     randomize(model, rng, 0.02)
-    assert len(conversion.lower(model)) == pytest.approx(size, rel=0.01)
+    assert len(lowering.lower(model)) == pytest.approx(size, rel=0.01)
 
 
 SMALL = ["InstaResNet18", "--image-size", 32, "--filters", "8,16", "--classes", 7]

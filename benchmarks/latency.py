@@ -1,0 +1,127 @@
+"""Latency, float traffic and size of converted models, beside the static baseline and Larq Zoo.
+
+    python benchmarks/latency.py
+
+Each model has random weights. "plain" is what `lce.convert_keras_model` makes, the others are
+what `larq-insta convert` makes. All are timed in this process with Larq Compute Engine's
+interpreter and XNNPACK, taking turns in another order each turn; with one thread with its
+indirect kernels, which know but one. Printed are medians, where 90 % of the times lie, and the
+median of each turn's ratio to the topology's plain baseline with its 95 % bootstrap interval.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+import larq_compute_engine as lce
+import larq_zoo as lqz
+import numpy as np
+import tensorflow as tf
+from intervals import median_interval
+
+from larq_insta import float_weights, lowering, models
+from larq_insta.benchmarking import Stopwatch
+from larq_insta.flatbuffer import Graph
+
+EVERYWHERE = {"insta_blocks": "all"}
+YARDSTICKS = (lqz.sota.QuickNet, lqz.literature.BinaryResNetE18, lqz.literature.RealToBinaryNet)
+
+
+def plain(model: tf.keras.Model) -> bytes:
+    with lowering.as_trained(model):
+        return lce.convert_keras_model(model)
+
+
+def contents(topology: str, size: int) -> dict[str, bytes]:
+    """Names and files; the first is the baseline."""
+    static, insta = {
+        "ResNet18": ("ReActNet18", "InstaResNet18"),
+        "MobileNetV1": ("ReActNetA", "InstaMobileNetV1"),
+    }[topology]
+    shape = (size, size, 3)
+    baseline = models.get(static)(input_shape=shape)
+    base = models.get(insta)(input_shape=shape)
+    found = {
+        f"{static}, plain": plain(baseline),
+        static: lowering.lower_as_trained(baseline),
+        f"{insta}, plain": plain(models.get(insta)(input_shape=shape, **EVERYWHERE)),
+        f"{insta}, everywhere": lowering.lower_as_trained(
+            models.get(insta)(input_shape=shape, **EVERYWHERE)
+        ),
+        insta: lowering.lower_as_trained(base),
+        f"{insta}, plus": lowering.lower_as_trained(
+            models.get(insta)(input_shape=shape, plus=True)
+        ),
+    }
+    found[f"{insta}, int8"] = float_weights.store(found[insta], "int8")
+    return found
+
+
+def yardsticks(size: int) -> dict[str, bytes]:
+    shape = (size, size, 3)
+    return {
+        f"{make.__name__}, plain": plain(make(input_shape=shape, weights=None))
+        for make in YARDSTICKS
+    }
+
+
+def measure(files: dict[str, bytes], threads: int, turns: int) -> dict[str, np.ndarray]:
+    """Seconds of each turn."""
+    watches = {name: Stopwatch(content, threads) for name, content in files.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in files}
+    order = np.random.default_rng(0)
+    for _ in range(turns):
+        for name in order.permutation(list(files)):
+            seconds[name].append(watches[name].seconds())
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def row(name: str, content: bytes, seconds: np.ndarray, ratio: np.ndarray | None) -> str:
+    low, high = np.quantile(seconds, (0.05, 0.95)) * 1e3
+    return (
+        f"| {name} | {np.median(seconds) * 1e3:.2f} | {low:.2f} to {high:.2f} | "
+        f"{'' if ratio is None else median_interval(ratio)} | "
+        f"{Graph(content).traffic / 1e6:.1f} | {len(content) / 1e6:.2f} |"
+    )
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+
+
+@click.command()
+@click.option("--topology", multiple=True, default=("ResNet18", "MobileNetV1"), show_default=True)
+@click.option("--image-size", default=224, show_default=True)
+@click.option("--threads", multiple=True, default=(1, 2), show_default=True)
+@click.option("--turns", default=200, show_default=True)
+def main(topology: tuple[str, ...], image_size: int, threads: tuple[int, ...], turns: int) -> None:
+    """Times the models of each topology, and Larq Zoo's."""
+    groups: list[Callable[[int], dict[str, bytes]]] = [
+        lambda size, name=name: contents(name, size) for name in topology
+    ]
+    files = [group(image_size) for group in [*groups, yardsticks]]
+    together = {name: content for group in files for name, content in group.items()}
+    for count in threads:
+        seconds = measure(together, count, turns)
+        click.echo(f"\nthreads: {count}\n")
+        click.echo("| model | ms | 90 % of times | ratio to the baseline | MB moved | file, MB |")
+        click.echo("|---|--:|---|---|--:|--:|")
+        for group, has_baseline in zip(files, [True] * len(topology) + [False], strict=True):
+            baseline = next(iter(group))
+            for name, content in group.items():
+                ratio = seconds[name] / seconds[baseline] if has_baseline else None
+                click.echo(row(name, content, seconds[name], ratio))
+    today = datetime.now(tz=timezone.utc).date()
+    click.echo(f"\n{image_size} pixels, {turns} turns, {processor()}, {today}")
+
+
+if __name__ == "__main__":
+    main()
