@@ -23,11 +23,10 @@ import numpy as np
 import tensorflow as tf
 from intervals import median_interval
 
-from larq_insta import float_weights, lowering, models
+from larq_insta import builtin, float_weights, folding, lowering, models
 from larq_insta.benchmarking import Stopwatch
 from larq_insta.flatbuffer import Graph
 
-EVERYWHERE = {"insta_blocks": "all"}
 YARDSTICKS = (lqz.sota.QuickNet, lqz.literature.BinaryResNetE18, lqz.literature.RealToBinaryNet)
 
 
@@ -45,19 +44,20 @@ def contents(topology: str, size: int) -> dict[str, bytes]:
     shape = (size, size, 3)
     baseline = models.get(static)(input_shape=shape)
     base = models.get(insta)(input_shape=shape)
+    everywhere = models.get(insta)(input_shape=shape, insta_blocks="all")
     found = {
         f"{static}, plain": plain(baseline),
         static: lowering.lower_as_trained(baseline),
-        f"{insta}, plain": plain(models.get(insta)(input_shape=shape, **EVERYWHERE)),
-        f"{insta}, everywhere": lowering.lower_as_trained(
-            models.get(insta)(input_shape=shape, **EVERYWHERE)
-        ),
+        f"{insta}, everywhere, plain": plain(everywhere),
+        f"{insta}, everywhere": lowering.lower_as_trained(everywhere),
         insta: lowering.lower_as_trained(base),
         f"{insta}, plus": lowering.lower_as_trained(
             models.get(insta)(input_shape=shape, plus=True)
         ),
     }
     found[f"{insta}, int8"] = float_weights.store(found[insta], "int8")
+    with lowering.as_trained(base):
+        found[f"{insta}, --runtime tflite"] = builtin.lower(folding.fold(base))
     return found
 
 

@@ -268,6 +268,13 @@ def recipes() -> None:
     show_default=True,
     help="How weights that are not binary are stored.",
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(["lce", "tflite"]),
+    default="lce",
+    show_default=True,
+    help="Larq Compute Engine, or any TensorFlow Lite: larger and slower.",
+)
 @click.option("--allow-differences", is_flag=True, help="Write a file that fails the check, too.")
 def convert(
     checkpoint: Path,
@@ -278,6 +285,7 @@ def convert(
     pictures: int,
     no_fold: bool,
     float_weights: str,
+    runtime: str,
     allow_differences: bool,
 ) -> None:
     """Convert CHECKPOINT to a .tflite file for phones and boards, and check it.
@@ -307,6 +315,7 @@ def convert(
         *loaded.test_pictures(pictures),
         fold=not no_fold,
         float_weights=float_weights,
+        runtime=runtime,
         allow_differences=allow_differences,
     )
     click.echo(report.describe())

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from larq_insta import builtin, folding, lowering, metadata
 from larq_insta import float_weights as storage
-from larq_insta import folding, lowering, metadata
 from larq_insta.card import Card, installed_versions
 from larq_insta.errors import InputError
 from larq_insta.files import check_writable, written_whole
 from larq_insta.verification import MIN_AGREEMENT, Report, verify
+
+RUNTIMES = {"lce": lowering.lower, "tflite": builtin.lower}
 
 
 def convert(
@@ -25,6 +27,7 @@ def convert(
     *,
     fold: bool = True,
     float_weights: str = "float32",
+    runtime: str = "lce",
     allow_differences: bool = False,
 ) -> Report:
     """Converts and verifies a model, and writes it with a report, `TARGET.json`.
@@ -40,6 +43,8 @@ def convert(
         fold: Whether to rewrite the model for fewer operations, which changes rounding only.
         float_weights: How weights that are not binary are stored, `"float32"`, `"float16"`
             or `"int8"`; computation is in float32 anyway.
+        runtime: What shall run the file: `"lce"`, Larq Compute Engine, or `"tflite"`, any
+            TensorFlow Lite, larger and slower.
         allow_differences: Whether to write a file that fails the verification.
 
     # Raises
@@ -47,13 +52,15 @@ def convert(
     """
     if target.suffix != ".tflite":
         raise InputError(f"A converted file must be called *.tflite; got {str(target)!r}.")
+    if runtime not in RUNTIMES:
+        raise InputError(f"A file is for the runtime {' or '.join(RUNTIMES)}; got {runtime!r}.")
     check_writable(target)
     lowering.check_convertible(model)
     network = folding.fold(model) if fold else model
-    exact = lowering.lower(network)
+    exact = RUNTIMES[runtime](network)
     content = metadata.with_metadata(storage.store(exact, float_weights), card)
     least = MIN_AGREEMENT[float_weights]
-    report = verify(model, network, exact, content, images, labels, least)
+    report = verify(model, network, exact, content, images, labels, least, runtime)
     if report.problems and not allow_differences:
         raise InputError(
             f"{report.problems[0]} The file is not written (--allow-differences would)."

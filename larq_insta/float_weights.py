@@ -122,16 +122,6 @@ def _store(content: bytes, form: Callable[[np.ndarray, int], _Stored | None]) ->
     return min(content, pack(model), key=len) if changed else content
 
 
-def shorten_names(content: bytes) -> bytes:
-    """Without the names of constants; those of results stay, by which profiles list operators."""
-    model = unpack(content)
-    for graph in model.subgraphs:
-        for tensor in graph.tensors:
-            if model.buffers[tensor.buffer].data is not None:
-                tensor.name = None
-    return pack(model)
-
-
 def _uses(model: ModelT) -> dict[int, list[_Use]]:
     """Where each buffer is used, by whatever tensor, in the order of execution."""
     uses = defaultdict(list)

@@ -50,20 +50,14 @@ def lower(model: tf.keras.Model) -> bytes:
         InputError: if the model cannot be converted.
     """
     check_convertible(model)
-    image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
-    module = tf.Module()
-    # Tracking the variables alone: with the model itself Keras would trace every layer.
-    module.model_variables = model.variables
-    module.serve = tf.function(lambda image: model(image, training=False), [image])
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            tf.saved_model.save(module, folder, signatures=module.serve)
+    try:
+        with exported(model) as folder:
             # Not `convert_keras_model`: it hides errors and tries another way.
             content = lce.convert_saved_model(folder)
-        except Exception as error:
-            raise InputError(
-                f"Larq Compute Engine cannot convert {model.name}: {first_line(error)}"
-            ) from error
+    except Exception as error:
+        raise InputError(
+            f"Larq Compute Engine cannot convert {model.name}: {first_line(error)}"
+        ) from error
     foreign = flatbuffer.foreign_operators(content)
     if foreign:
         raise InputError(
@@ -71,6 +65,19 @@ def lower(model: tf.keras.Model) -> bytes:
             f"{model.name} is not: replace it."
         )
     return content
+
+
+@contextmanager
+def exported(model: tf.keras.Model) -> Iterator[str]:
+    """The folder of a saved model, for batches of one, which exists for a time."""
+    image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
+    module = tf.Module()
+    # Tracking the variables alone: with the model itself Keras would trace every layer.
+    module.model_variables = model.variables
+    module.serve = tf.function(lambda image: model(image, training=False), [image])
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=module.serve)
+        yield folder
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def with_metadata(content: bytes, card: Card) -> bytes:
         card: What is said.
     """
     model = unpack(content)
-    _set_buffer(model, _NAME, _packed(_model(card)))
+    _set_buffer(model, _NAME, _packed(_model(card, _needs(model))))
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].name = INPUT
     graph.tensors[graph.outputs[0]].name = OUTPUT
@@ -100,13 +100,19 @@ def _set_buffer(model: ModelT, name: bytes, data: bytes) -> None:
     model.buffers.append(buffer)
 
 
-def _model(card: Card) -> _Table:
+def _needs(model: ModelT) -> str:
+    if any(code.customCode for code in model.operatorCodes):
+        return "It needs Larq Compute Engine's operators."
+    return "It needs TensorFlow Lite's own operators only."
+
+
+def _model(card: Card, needs: str) -> _Table:
     return _Table(
         "ModelMetadata",
         {
             "name": card.model,
             "description": f"A binary network that tells {len(card.class_names)} classes of "
-            f"{card.dataset}. It needs Larq Compute Engine's operators.",
+            f"{card.dataset}. {needs}",
             "version": f"larq_insta {card.versions.get('larq_insta', '')}",
             "author": "larq_insta",
             "subgraph_metadata": [

@@ -330,3 +330,25 @@ def test_class_names_with_line_breaks_survive(rng, tmp_path):
         assert archive.read("labels.txt") == b"a\nb c\nd\n"
         kinds = {member.compress_type for member in archive.infolist()}
     assert kinds == {zipfile.ZIP_STORED}  # others are refused by TFLite's tools
+
+
+def test_a_file_for_any_runtime_is_verified_too(rng, tmp_path):
+    model = small()
+    randomize(model, rng, 0.01)
+    target = tmp_path / "model.tflite"
+    report = conversion.convert(model, target, CARD, pictures(rng), LABELS, runtime="tflite")
+    assert report.binary_convolutions == report.expected_convolutions == 8
+    assert report.signs > 0
+    assert len(report.blocks) > 8
+    stock = tf.lite.Interpreter(str(target))
+    stock.allocate_tensors()
+    stock.set_tensor(stock.get_input_details()[0]["index"], pictures(rng, 1))
+    stock.invoke()
+    assert json.loads((tmp_path / "model.tflite.json").read_text())["runtime"] == "tflite"
+
+
+def test_an_unknown_runtime_is_refused(rng, tmp_path):
+    with pytest.raises(InputError, match="runtime lce or tflite; got 'onnx'"):
+        conversion.convert(
+            small(), tmp_path / "m.tflite", CARD, pictures(rng), LABELS, runtime="onnx"
+        )

@@ -12,7 +12,7 @@ from larq_compute_engine.tflite.python.interpreter import Interpreter
 from larq_insta import lowering, models
 from larq_insta.errors import InputError
 from larq_insta.flatbuffer import Graph
-from larq_insta.float_weights import KINDS, pack, shorten_names, store, store_binary, unpack
+from larq_insta.float_weights import KINDS, pack, store, store_binary, unpack
 
 SMALLER = KINDS[1:]
 CHANNEL_AXIS = {(3, 3, 16, 32): 3, (3, 3, 32, 1): 2, (32, 48): 1}  # in Keras's filters
@@ -326,16 +326,3 @@ def test_a_filter_that_has_other_channels_elsewhere_is_left_alone():
     model.subgraphs[0].tensors[-1].shape = [48, 3, 1, 16]
     content = pack(model)
     assert store(content, "int8") is content
-
-
-def test_names_of_constants_can_go(content, rng):
-    short = shorten_names(store(content, "int8"))
-    assert len(short) < len(store(content, "int8"))
-    names = [tensor.name for tensor in unpack(short).subgraphs[0].tensors]
-    assert b"serving_default_image:0" in names
-    x = rng.normal(size=(2, 16, 16, 3)).astype(np.float32)
-    expected = Interpreter(store(content, "int8")).predict(x)
-    np.testing.assert_array_equal(Interpreter(short).predict(x), expected)
-    np.testing.assert_array_equal(
-        Interpreter(store(shorten_names(content), "int8")).predict(x), expected
-    )
