@@ -31,6 +31,7 @@ _COMMUTING = (
 """Layers that answer a shift of their input with the same shift of their output."""
 
 _SHIFT = "_larq_insta_output_shift"
+_OUTPUT = "larq_insta_output_"
 _SIGNS = (lq.quantizers.ApproxSign, lq.quantizers.SteSign)
 
 
@@ -68,7 +69,10 @@ def for_inference(model: tf.keras.Model) -> tf.keras.Model:
         for weight, value in zip(copy.get_layer(layer.name).weights, weights, strict=True):
             weight.assign(value)
     # Outputs are read too: by layers that take no shift over.
-    outputs = [tf.keras.layers.Activation("linear")(output) for output in copy.outputs]
+    outputs = [
+        tf.keras.layers.Activation("linear", name=f"{_OUTPUT}{i}")(output)
+        for i, output in enumerate(copy.outputs)
+    ]
     return tf.keras.Model(copy.inputs, outputs, name=model.name)
 
 

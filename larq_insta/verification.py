@@ -106,9 +106,9 @@ class Report:
         lines = [
             f"{found} of {expected} convolutions are binary"
             + (", computed in float." if self.runtime == "tflite" else "."),
-            f"{len(compared)} blocks, each on Keras's input, give Keras's output (largest "
-            f"relative difference {deviation:.1g}); {self.flips} of {self.signs:,} signs flip "
-            "in the whole network.",
+            f"{len(compared)} of {len(self.blocks)} blocks compared, each on Keras's input: they "
+            f"differ by at most {deviation:.1g} of their largest number; {self.flips} of "
+            f"{self.signs:,} signs flip in the whole network.",
             f"Same answer as Keras on {self.agreement:.1%} of {self.pictures} pictures; accuracy "
             f"{self.file_accuracy:.2%}, Keras {self.keras_accuracy:.2%}.",
         ]

@@ -253,6 +253,15 @@ def test_what_was_shifted_is_known(rng):
     assert np.abs(folding.output_shift(folded.get_layer("stage1_block2_prelu"))).min() > 0
 
 
+def test_names_that_keras_would_give_again_do_not_collide(rng):
+    inputs = tf.keras.Input((8, 8, 4))
+    outputs = tf.keras.layers.Activation("relu", name="activation")(inputs)
+    model = tf.keras.Model(inputs, outputs)
+    tf.keras.backend.clear_session()  # as when the model is loaded in another process
+    images = rng.normal(size=(2, 8, 8, 4)).astype(np.float32)
+    np.testing.assert_array_equal(folding.fold(model)(images), np.maximum(images, 0))
+
+
 def test_a_model_that_cannot_be_copied_is_refused():
     class Odd(tf.keras.layers.Layer):
         def get_config(self):
