@@ -287,7 +287,10 @@ def test_demo_reaches_its_accuracy(tmp_path, monkeypatch):
         if "Test accuracy" in line
     ]
     assert min(accuracies) >= 90
-    assert "12 of 12 convolutions are binary; same answer as Keras on " in output
+    report = json.loads((tmp_path / "demo" / "digits.tflite.json").read_text())
+    assert report["binary_convolutions"] == report["expected_convolutions"] == 12
+    assert report["agreement"] >= 0.99
+    assert report["file_accuracy"] >= 0.9
     assert (tmp_path / "demo" / "digits.tflite").stat().st_size < 300_000
     assert output.count("_is_a_") == 5
 
