@@ -126,6 +126,9 @@ class InstaPReLU(InstanceAware, RPReLU):
             cubes make larger activations and these larger cubes; `None` for none.
         alpha_initializer: Initializer of every \\(\alpha_p\\).
         stop_gradient: If true no gradient passes through the statistic to the input.
+        statistic_bound: The (normalised) statistic is cut off at this absolute value; `None`
+            for nowhere. In deep networks a rare picture's cubes can else grow from layer to
+            layer until they are not finite.
         **kwargs: As for `RPReLU`.
 
     # Input shape
@@ -152,14 +155,19 @@ class InstaPReLU(InstanceAware, RPReLU):
         normalization: str | None = None,
         alpha_initializer: Any = "zeros",
         stop_gradient: bool = False,
+        statistic_bound: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(statistic, normalization, alpha_initializer, stop_gradient, **kwargs)
-        if statistic is None and normalization is not None:
-            raise ValueError(
-                "`normalization` must be None where the statistic is given in calls "
-                f"(`statistic=None`); got {normalization!r}: normalise where it is computed."
-            )
+        super().__init__(
+            statistic, normalization, alpha_initializer, stop_gradient, statistic_bound, **kwargs
+        )
+        for name in ("normalization", "statistic_bound"):
+            if statistic is None and getattr(self, name) is not None:
+                raise ValueError(
+                    f"`{name}` must be None where the statistic is given in calls "
+                    f"(`statistic=None`); got {getattr(self, name)!r}: set it where the statistic "
+                    "is computed."
+                )
         if isinstance(instance_aware, str):
             instance_aware = (instance_aware,)
         for parameter in instance_aware:

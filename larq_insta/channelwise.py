@@ -56,14 +56,20 @@ class InstanceAware(ChannelwiseLayer):
         normalization: str | None = None,
         alpha_initializer: Any = "zeros",
         stop_gradient: bool = False,
+        statistic_bound: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_choice("normalization", normalization, self.NORMALIZATIONS)
+        if statistic_bound is not None and not statistic_bound > 0:
+            raise ValueError(
+                f"`statistic_bound` must be None or positive; got {statistic_bound}."
+            )
         self.statistic = statistic
         self.normalization = normalization
         self.alpha_initializer = tf.keras.initializers.get(alpha_initializer)
         self.stop_gradient = stop_gradient
+        self.statistic_bound = statistic_bound
         given = statistic is None and self.TAKES_STATISTIC
         self._statistic = _no_statistic if given else statistics.get(statistic)
 
@@ -101,7 +107,10 @@ class InstanceAware(ChannelwiseLayer):
     def _normalized(self, statistic: tf.Tensor) -> tf.Tensor:
         if self.stop_gradient:
             statistic = tf.stop_gradient(statistic)
-        return self.batch_norm(statistic) if self.normalization == "statistic" else statistic
+        if self.normalization == "statistic":
+            statistic = self.batch_norm(statistic)
+        bound = self.statistic_bound
+        return statistic if bound is None else tf.clip_by_value(statistic, -bound, bound)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -110,6 +119,7 @@ class InstanceAware(ChannelwiseLayer):
             "normalization": self.normalization,
             "alpha_initializer": tf.keras.initializers.serialize(self.alpha_initializer),
             "stop_gradient": self.stop_gradient,
+            "statistic_bound": self.statistic_bound,
         }
 
 

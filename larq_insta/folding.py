@@ -106,9 +106,9 @@ def merge_input_normalization(layer: Layer) -> None:
 
 
 def merge_statistic_normalization(layer: Layer) -> None:
-    r"""Takes scale and offset of a statistic into what multiplies it.
+    r"""Takes scale and offset of a statistic into what multiplies it, and into its limits.
 
-    \\(\alpha (a S + b) + \beta = (\alpha a) S + (\beta + \alpha b)\\).
+    \\(\alpha (a S + b) + \beta = (\alpha a) S + (\beta + \alpha b)\\), with \\(a > 0\\).
     """
     if not isinstance(layer, InferenceLayer) or layer.scale is None:
         return
@@ -120,6 +120,9 @@ def merge_statistic_normalization(layer: Layer) -> None:
     scale = layer.scale
     offset = np.zeros_like(scale) if layer.offset is None else layer.offset
     layer.scale = layer.offset = None
+    if layer.limits is not None:
+        least, largest = layer.limits
+        layer.limits = (least - offset) / scale, (largest - offset) / scale
     for user in users:
         _substitute(user, scale, offset)
 

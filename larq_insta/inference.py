@@ -25,13 +25,15 @@ mean (x86; its cost of 8 ns a position does not depend on the channels)."""
 
 
 class InferenceLayer(tf.keras.layers.Layer):
-    r"""A statistic \\(scale \cdot S(x + shift) + offset\\), and what depends on it.
+    r"""A statistic \\(scale \cdot S(x + shift) + offset\\) within limits, and what follows.
 
     # Attributes
         statistic: Name of \\(S\\); the sum instead of the mean for `"cube_mean"`.
         scale: Vector with one entry a channel; `None` for 1.
         offset: Likewise; `None` for 0.
         shift: Likewise; `None` for 0.
+        limits: The least and the largest value of the statistic, each a number or a vector;
+            `None` for none.
     """
 
     def __init__(self, layer: InstanceAware, input_shape: tf.TensorShape) -> None:
@@ -40,6 +42,9 @@ class InferenceLayer(tf.keras.layers.Layer):
         self.scale: np.ndarray | None = None
         self.offset: np.ndarray | None = None
         self.shift: np.ndarray | None = None
+        self.limits: tuple[Any, Any] | None = None
+        if layer.statistic_bound is not None:
+            self.limits = -layer.statistic_bound, layer.statistic_bound
         if layer.normalization == "statistic":
             mean, deviation = _moments(layer)
             self.scale, self.offset = 1 / deviation, -mean / deviation
@@ -57,7 +62,9 @@ class InferenceLayer(tf.keras.layers.Layer):
             statistic = statistic + self.shift  # variance and skewness do not see a shift
         if self.scale is not None:
             statistic = statistic * self.scale
-        return statistic if self.offset is None else statistic + self.offset
+        if self.offset is not None:
+            statistic = statistic + self.offset
+        return statistic if self.limits is None else tf.clip_by_value(statistic, *self.limits)
 
 
 class InferenceThreshold(InferenceLayer):

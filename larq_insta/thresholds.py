@@ -118,6 +118,9 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         alpha_initializer: Initializer of \\(\alpha\\).
         alpha_regularizer: Regularizer of \\(\alpha\\).
         stop_gradient: If true no gradient passes through the statistic to the input.
+        statistic_bound: The (normalised) statistic is cut off at this absolute value; `None`
+            for nowhere. In deep networks a rare picture's cubes can else grow from layer to
+            layer until they are not finite.
         reduction_ratio: Channels over hidden units (at least one) of the branch; `None`
             for no branch.
         branch_activation: Activation after the branch's last dense layer, such as
@@ -157,9 +160,12 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         branch_activation: Any = None,
         branch_combination: str = "add",
         return_statistic: bool = False,
+        statistic_bound: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(statistic, normalization, alpha_initializer, stop_gradient, **kwargs)
+        super().__init__(
+            statistic, normalization, alpha_initializer, stop_gradient, statistic_bound, **kwargs
+        )
         check_choice("branch_combination", branch_combination, ("add", "replace"))
         if reduction_ratio is not None and reduction_ratio < 1:
             raise ValueError(

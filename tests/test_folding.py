@@ -60,6 +60,18 @@ KINDS = {
             "prelu": {"instance_aware": ["gamma", "slope", "zeta"]},
         },
     ),
+    "bounded": (
+        "InstaResNet18",
+        {"insta_blocks": "all", "plus": True, "threshold": {"statistic_bound": 0.05}},
+    ),
+    "bounded batch": (
+        "InstaResNet18",
+        {"threshold": {"normalization": "batch", "statistic_bound": 0.05}},
+    ),
+    "bounded own": (
+        "InstaResNet18",
+        {"reuse_statistics": False, "prelu": {"statistic_bound": 0.05}},
+    ),
     "slope alone": (
         "InstaResNet18",
         {
@@ -92,7 +104,7 @@ def test_a_folded_model_computes_the_same(kind, rng):
     model = build(*KINDS[kind], rng)
     before = [weight.copy() for weight in model.get_weights()]
     folded = folding.fold(model)
-    scaled = kind in ("batch", "mean")  # a sign's input is multiplied, then
+    scaled = kind in ("batch", "mean", "bounded batch")  # a sign's input is multiplied, then
     for count in (1, 3):  # one picture alone is computed by other operations
         images = rng.normal(size=(count, 16, 16, 3)).astype(np.float32)
         for plain, new in zip(features(model, images), features(folded, images), strict=True):

@@ -32,6 +32,7 @@ VARIANTS = {
         {"statistic": "skewness", "normalization": "statistic"},
         {"normalization": "batch", "alpha_initializer": "ones", "alpha_regularizer": "l2"},
         {"reduction_ratio": 2, "normalization": "statistic"},
+        {"normalization": "statistic", "statistic_bound": 0.1},
         {"reduction_ratio": 16, "branch_activation": "tanh", "branch_combination": "replace"},
     ],
     "RPReLU": [{}, {"slope_initializer": "ones"}],
@@ -39,6 +40,7 @@ VARIANTS = {
         {},
         {"instance_aware": ("gamma", "slope", "zeta"), "statistic": "mean"},
         {"normalization": "statistic", "stop_gradient": True},
+        {"normalization": "statistic", "statistic_bound": 0.1},
         {"instance_aware": ()},
     ],
     "InstaSign": [{}, {"threshold": InstaThreshold("mean", reduction_ratio=2)}],
@@ -211,6 +213,7 @@ def test_only_channels_last_data_with_known_channels(kind):
     [
         (InstaThreshold, {"statistic": "median"}, "`statistic` must be one of"),
         (InstaThreshold, {"normalization": "layer"}, "`normalization` must be one of"),
+        (InstaThreshold, {"statistic_bound": -1}, "`statistic_bound` must be None or positive; got"),
         (InstaThreshold, {"branch_combination": "mul"}, "`branch_combination` must be one of"),
         (InstaThreshold, {"reduction_ratio": 0}, "`reduction_ratio` must be None or at least 1"),
         (InstaPReLU, {"instance_aware": ("beta",)}, "`instance_aware` must be one of"),
@@ -289,6 +292,16 @@ def test_normalization_of_the_input_or_of_the_statistic(rng):
     normal = (cube - cube.mean((0, 1, 2))) / np.sqrt(cube.var((0, 1, 2)) + 1e-5)
     statistic = InstaThreshold(normalization="statistic", **arguments)
     np.testing.assert_allclose(statistic(x, training=True), x - normal)
+
+
+def test_a_bounded_statistic(rng):
+    x = rng.normal(size=(3, 4, 5, 6))
+    cube = (x**3).mean((1, 2), keepdims=True)
+    bound = np.median(np.abs(cube))
+    layer = InstaThreshold(statistic_bound=bound, alpha_initializer="ones", dtype="float64")
+    for training in (False, True):
+        y = layer(x, training=training)
+        np.testing.assert_allclose(y, x - np.clip(cube, -bound, bound))
 
 
 def test_rprelu_equals_the_closed_form(rng):
@@ -441,8 +454,9 @@ def test_statistics_must_be_given_where_they_are_expected(rng):
         InstaPReLU(statistic="mean")(x, statistic=s)
     with pytest.raises(ValueError, match=r"6 channels; got shape \(3, 1, 1, 1\)"):
         InstaPReLU(statistic=None)(x, statistic=s[..., :1])
-    with pytest.raises(ValueError, match="`normalization` must be None .* got 'statistic'"):
-        InstaPReLU(statistic=None, normalization="statistic")
+    for name, value in (("normalization", "statistic"), ("statistic_bound", 8.0)):
+        with pytest.raises(ValueError, match=f"`{name}` must be None .* got {value!r}"):
+            InstaPReLU(statistic=None, **{name: value})
     with pytest.raises(ValueError, match="`statistic` must be one of .* got None"):
         InstaThreshold(statistic=None)
     with pytest.raises(ValueError, match="must give one output; got return_statistic=True"):

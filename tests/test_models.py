@@ -296,6 +296,19 @@ def test_layer_names_are_explicit(name):
     assert all(name.startswith("input_") for name in automatic)
 
 
+@pytest.mark.parametrize("name", ["InstaResNet18", "InstaMobileNetV1"])
+@pytest.mark.parametrize("reuse", [True, False])
+def test_cubes_of_a_strange_picture_do_not_grow_without_bound(name, reuse, rng):
+    model = models.get(name)(
+        input_shape=(32, 32, 3), stem="small", insta_blocks="all", reuse_statistics=reuse
+    )
+    for weight in model.weights:
+        if "alpha" in weight.name:
+            weight.assign(tf.ones_like(weight))
+    strange = 100 * rng.normal(size=(1, 32, 32, 3)).astype(np.float32)
+    assert np.isfinite(model(strange)).all()
+
+
 @every_model
 @pytest.mark.parametrize("size", [32, 33, 35, 47, 112, 113])
 def test_every_size_from_32_pixels_up(name, size):

@@ -23,6 +23,10 @@ REDUCTION_RATIO = 32
 NORMALIZATION = "statistic"
 """Of all statistics in the models: with raw cubes in the PReLUs training is far less steady."""
 
+STATISTIC_BOUND = 8.0
+"""Of them too. Normalised over 64 instances none can be larger in training; without a bound, one
+picture in thousands makes cubes of cubes until they are not finite."""
+
 
 def batch_norm(x: tf.Tensor, name: str) -> tf.Tensor:
     """Batch normalisation with the momentum and epsilon of PyTorch, as in ReActNet."""
@@ -198,7 +202,7 @@ class WithInstaLayers(BinaryNetFactory):
     def _check(self) -> None:
         super()._check()
         self._selected()
-        own = {"statistic", "normalization"} & set(self.prelu or {})
+        own = {"statistic", "normalization", "statistic_bound"} & set(self.prelu or {})
         if self.reuse_statistics and own:
             raise ValueError(
                 "`prelu` must not set what a reused statistic is; got "
@@ -226,12 +230,13 @@ class WithInstaLayers(BinaryNetFactory):
     def shift(self, x: tf.Tensor, name: str) -> tuple[tf.Tensor, tf.Tensor | None]:
         if name not in self._selected():
             return super().shift(x, name)
-        options: dict[str, Any] = {"normalization": NORMALIZATION}
+        options: dict[str, Any] = {}
         if self.plus:
             options["reduction_ratio"] = REDUCTION_RATIO
         if self.reuse_statistics and self._prelu.get("instance_aware", ("gamma",)):
             options["return_statistic"] = True
         options |= self.threshold or {}
+        options = _with_steady_statistic(options)
         shifted = _configured(InstaThreshold, options, f"{name}_threshold")(x)
         return tuple(shifted) if isinstance(shifted, list) else (shifted, None)
 
@@ -239,7 +244,7 @@ class WithInstaLayers(BinaryNetFactory):
         if name not in self._selected():
             return super().activation(x, name, statistic)
         if statistic is None or statistic.shape[-1] != x.shape[-1]:
-            options = {"normalization": NORMALIZATION, **self._prelu}
+            options = _with_steady_statistic(self._prelu)
             return _configured(InstaPReLU, options, f"{name}_prelu")(x)
         options = {"statistic": None, **self._prelu}
         return _configured(InstaPReLU, options, f"{name}_prelu")(x, statistic=statistic)
@@ -257,6 +262,13 @@ def _of_prefix(blocks: Iterable[str], prefix: str) -> set[str]:
             f"{', '.join(blocks)} or their beginnings; got {prefix!r}."
         )
     return selected
+
+
+def _with_steady_statistic(options: Mapping[str, Any]) -> dict[str, Any]:
+    options = {"normalization": NORMALIZATION, **options}
+    if options["normalization"] == NORMALIZATION:
+        options.setdefault("statistic_bound", STATISTIC_BOUND)
+    return options
 
 
 def _configured(

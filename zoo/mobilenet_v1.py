@@ -185,8 +185,8 @@ def InstaMobileNetV1(
             computed, instead of its own; not where the block widens, whose PReLU has more
             channels.
         threshold: Arguments of every `InstaThreshold`, such as
-            `{"normalization": "batch"}`; unlike the layer's own default, the models'
-            normalization is `"statistic"`.
+            `{"normalization": "batch"}`; unlike the layer's own defaults, the models'
+            normalization is `"statistic"`, with a `statistic_bound` of 8.
         prelu: Arguments of every `InstaPReLU`, likewise; `{"instance_aware": ()}` makes it
             ReActNet's RPReLU. Its statistic can be set only if none is reused.
 
