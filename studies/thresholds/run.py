@@ -1,0 +1,138 @@
+"""Trains the cells of the study, one variant with one seed each, and keeps their results.
+
+    python studies/thresholds/run.py FOLDER --manual-dir /usr/share/datasets/fashion-mnist
+
+Checkpoints and logs lie in FOLDER, results in `results.jsonl` beside this script, a line each.
+Called again it goes on, and trains nothing twice. Cells run side by side, each on one thread, so
+that the same seed gives the same weights again on the same machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import click
+from variants import EPOCHS, SEEDS, Cell, cells
+
+RESULTS = Path(__file__).with_name("results.jsonl")
+
+
+def finished(results: Path) -> dict[str, dict[str, Any]]:
+    """What is known of each cell, by its name."""
+    if not results.exists():
+        return {}
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    return {row["cell"]: row for row in rows}
+
+
+def keep(results: Path, row: dict[str, Any]) -> None:
+    from larq_insta.files import written_whole
+
+    rows = {**finished(results), row["cell"]: row}
+    with written_whole(results) as partial:
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+
+
+def prepare(whereabouts: dict[str, Any]) -> None:
+    """Makes the data set, which two processes must not do at once."""
+    from larq_insta import data
+
+    data.load("fashion_mnist", **whereabouts)
+
+
+def train(cell: Cell, epochs: int, folder: Path, whereabouts: dict[str, Any]) -> dict[str, Any]:
+    """Trains and scores one cell."""
+    import tensorflow as tf
+
+    from larq_insta import checkpoints, data, training
+    from larq_insta.card import installed_versions
+    from larq_insta.configuration import Configuration
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    configuration = Configuration(**cell.settings(epochs), **whereabouts)
+    place = folder / cell.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):
+        result = training.train(configuration, place, lambda line: print(line, file=log))
+        dataset = data.load("fashion_mnist", **whereabouts)
+        model = checkpoints.load(Path(result.checkpoint))
+        model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        scores = {}
+        for name, split in (("validation", dataset.validation), ("test", dataset.test)):
+            loss, accuracy = model.evaluate(dataset.evaluation_batches(split), verbose=0)
+            scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+    return {
+        "cell": cell.name,
+        "topology": cell.topology,
+        "variant": cell.variant,
+        "seed": cell.seed,
+        **scores,
+        "epoch": result.epoch,
+        "seconds": result.seconds,
+        "parameters": model.count_params(),
+        "date": time.strftime("%Y-%m-%d"),
+        "settings": configuration.identity(),
+        "versions": installed_versions(),
+    }
+
+
+def commit() -> str:
+    """The checkout's commit, with a plus sign if the package differs from it."""
+    changed = _git("status", "--porcelain", "larq_insta", "zoo")
+    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    git = ["git", "-C", str(Path(__file__).parents[2]), *arguments]
+    answer = subprocess.run(git, check=True, capture_output=True, text=True)  # noqa: S603
+    return answer.stdout.strip()
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--jobs", default=2, show_default=True, help="Cells at a time.")
+@click.option("--seeds", default=SEEDS, show_default=True)
+@click.option("--epochs", default=EPOCHS, show_default=True)
+@click.option("--only", default="", help="Only cells with this in their names.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
+@click.option("--data-dir")
+@click.option("--manual-dir")
+def main(
+    folder: Path,
+    jobs: int,
+    seeds: int,
+    epochs: int,
+    only: str,
+    results: Path,
+    data_dir: str | None,
+    manual_dir: str | None,
+) -> None:
+    known = finished(results)
+    todo = [cell for cell in cells(seeds) if only in cell.name and cell.name not in known]
+    click.echo(f"{len(known)} cells are finished, {len(todo)} to do.")
+    whereabouts = {"data_dir": data_dir, "manual_dir": manual_dir}
+    # A process for each cell, as TensorFlow's threads and seeds are set once in a process.
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+        pool.submit(prepare, whereabouts).result()
+        futures: dict[Future, str] = {
+            pool.submit(train, cell, epochs, folder, whereabouts): commit() for cell in todo
+        }
+        for future in as_completed(futures):
+            row = future.result() | {"commit": futures[future]}
+            keep(results, row)
+            click.echo(
+                f"{row['cell']}: validation {row['validation_accuracy']:.2%}, "
+                f"{row['seconds']:.0f} s"
+            )
+
+
+if __name__ == "__main__":
+    main()
