@@ -62,9 +62,7 @@ class InstanceAware(ChannelwiseLayer):
         super().__init__(**kwargs)
         check_choice("normalization", normalization, self.NORMALIZATIONS)
         if statistic_bound is not None and not statistic_bound > 0:
-            raise ValueError(
-                f"`statistic_bound` must be None or positive; got {statistic_bound}."
-            )
+            raise ValueError(f"`statistic_bound` must be None or positive; got {statistic_bound}.")
         self.statistic = statistic
         self.normalization = normalization
         self.alpha_initializer = tf.keras.initializers.get(alpha_initializer)

@@ -213,7 +213,7 @@ def test_only_channels_last_data_with_known_channels(kind):
     [
         (InstaThreshold, {"statistic": "median"}, "`statistic` must be one of"),
         (InstaThreshold, {"normalization": "layer"}, "`normalization` must be one of"),
-        (InstaThreshold, {"statistic_bound": -1}, "`statistic_bound` must be None or positive; got"),
+        (InstaThreshold, {"statistic_bound": -1}, "`statistic_bound` must be None or pos"),
         (InstaThreshold, {"branch_combination": "mul"}, "`branch_combination` must be one of"),
         (InstaThreshold, {"reduction_ratio": 0}, "`reduction_ratio` must be None or at least 1"),
         (InstaPReLU, {"instance_aware": ("beta",)}, "`instance_aware` must be one of"),
