@@ -1,13 +1,12 @@
 """The study's cells, runner and report; all but one cell are trained by hand."""
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+
 from larq_insta import models
 from larq_insta.configuration import Configuration
 
