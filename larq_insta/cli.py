@@ -111,6 +111,11 @@ _model_options = _options(
         type=click.Choice(["imagenet", "small"]),
         help="First layers; by default small up to 64 pixels.",
     ),
+    click.option(
+        "--float-weights",
+        type=click.Choice(["float32", "int8"]),
+        help="Rounded to int8, as convert --float-weights int8 stores them, or not (default).",
+    ),
     click.option("--plus", is_flag=True, default=None, help="INSTA-Th+ instead of INSTA-Th."),
     click.option(
         "--insta-blocks",
@@ -146,6 +151,7 @@ _model_options = _options(
 _MODEL_ARGUMENTS = (
     "filters",
     "stem",
+    "float_weights",
     "plus",
     "insta_blocks",
     "reuse_statistics",

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from larq_insta.errors import InputError, first_line
 from larq_insta.inference import InferenceLayer, InferencePReLU, InferenceThreshold
+from larq_insta.int8_weights import Int8Weights
 from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
 from larq_insta.quantizers import InstaSign
 
@@ -29,6 +30,11 @@ _COMMUTING = (
     tf.keras.layers.GlobalMaxPooling2D,
 )
 """Layers that answer a shift of their input with the same shift of their output."""
+
+_PLAIN = {
+    lq.layers.QuantConv2D: tf.keras.layers.Conv2D,
+    lq.layers.QuantDense: tf.keras.layers.Dense,
+}
 
 _SHIFT = "_larq_insta_output_shift"
 _OUTPUT = "larq_insta_output_"
@@ -296,6 +302,11 @@ def _copy(layer: Layer) -> Layer:
         threshold = InferenceThreshold(quantizer.threshold, layer.input_shape)
         copy.input_quantizer = InstaSign(threshold, name=quantizer.name)
         return copy
+    if _is_rounded(layer):
+        config = layer.get_config()
+        del config["kernel_quantizer"], config["input_quantizer"]
+        config.pop("pad_values", None)
+        return _PLAIN[type(layer)].from_config(config)
     kind = {InstaThreshold: InferenceThreshold, InstaPReLU: InferencePReLU}.get(type(layer))
     if kind is None or len(layer.inbound_nodes) != 1 or layer.input_spec.ndim != 4:
         return layer.__class__.from_config(layer.get_config())
@@ -309,9 +320,20 @@ def _instance_aware_quantizer(layer: Layer) -> InstaSign | None:
     return quantizer if known and len(layer.inbound_nodes) == 1 else None
 
 
+def _is_rounded(layer: Layer) -> bool:
+    """Whether a layer has weights that are rounded, and nothing binary."""
+    return (
+        type(layer) in _PLAIN
+        and isinstance(layer.kernel_quantizer, Int8Weights)
+        and layer.input_quantizer is None
+    )
+
+
 def _weights_of_copy(layer: Layer, copy: Layer) -> list[tf.Variable]:
     if isinstance(copy, InferenceLayer):
         return []
+    if _is_rounded(layer):
+        return [layer.kernel_quantizer(layer.kernel), *([layer.bias] if layer.use_bias else [])]
     quantizer = _instance_aware_quantizer(layer)
     inside = [] if quantizer is None else quantizer.weights
     return [weight for weight in layer.weights if not any(weight is other for other in inside)]

@@ -8,6 +8,7 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
+import larq_insta.int8_weights  # noqa: F401  (registers "int8_weights")
 from larq_insta.fused import fused
 from larq_insta.layers import InstaThreshold, StaticThreshold
 

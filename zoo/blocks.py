@@ -35,23 +35,16 @@ def batch_norm(x: tf.Tensor, name: str) -> tf.Tensor:
     )(x)
 
 
-def float_conv(
-    x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1
-) -> tf.Tensor:
-    """Full-precision convolution without bias."""
-    return tf.keras.layers.Conv2D(
-        filters,
-        kernel_size,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-
+FLOAT_WEIGHTS: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "int8": {"kernel_quantizer": "int8_weights"},
+}
+"""What weights that are not binary may be rounded to, and the layers' arguments for that."""
 
 BINARY = ("both", "activations", "neither")
 """What convolutions may have binary: activations and weights, only these, or none."""
+
+_CHOICES = {"stem": ("imagenet", "small"), "binary": BINARY, "float_weights": tuple(FLOAT_WEIGHTS)}
 
 
 def binary_conv(
@@ -101,6 +94,7 @@ class BinaryNetFactory(ModelFactory):
     filters: tuple[int, ...] = Field()
     stem: str = Field("imagenet")
     binary: str = Field("both")
+    float_weights: str = Field("float32")
     input_shape: tuple[int | None, ...] | None = Field(None)
     # Larq Zoo's own type for it refuses this TensorFlow's Keras tensors.
     input_tensor: Any = Field(None)
@@ -111,25 +105,13 @@ class BinaryNetFactory(ModelFactory):
         return super().image_input
 
     def _check(self) -> None:
-        shape = self.input_shape
-        if self.input_tensor is not None:
-            shape = tuple(self.input_tensor.shape[1:])
-        if shape is not None and (len(shape) != 3 or not shape[-1]):
-            raise ValueError(
-                f"`input_shape` must be (height, width, channels) with channels known; got {shape}."
-            )
-        smallest = 32 if self.stem == "imagenet" else 8
-        if shape is not None and any(size is not None and size < smallest for size in shape[:2]):
-            raise ValueError(
-                f"Images must have at least {smallest} x {smallest} pixels with "
-                f"stem={self.stem!r}; got input shape {shape}"
-                + (": use stem='small'." if self.stem == "imagenet" else ".")
-            )
-        if self.stem not in ("imagenet", "small"):
-            raise ValueError(f"`stem` must be 'imagenet' or 'small'; got {self.stem!r}.")
-        if self.binary not in BINARY:
-            known = ", ".join(repr(choice) for choice in BINARY)
-            raise ValueError(f"`binary` must be one of {known}; got {self.binary!r}.")
+        self._check_shape()
+        for name, choices in _CHOICES.items():
+            value, known = getattr(self, name), [repr(choice) for choice in choices]
+            if value not in choices:
+                raise ValueError(
+                    f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}; got {value!r}."
+                )
         if not self.filters or min(self.filters) < 1:
             raise ValueError(f"`filters` must be positive numbers; got {self.filters}.")
         if self.num_classes < 1:
@@ -145,6 +127,22 @@ class BinaryNetFactory(ModelFactory):
                 "which does not exist."
             )
 
+    def _check_shape(self) -> None:
+        shape = self.input_shape
+        if self.input_tensor is not None:
+            shape = tuple(self.input_tensor.shape[1:])
+        if shape is not None and (len(shape) != 3 or not shape[-1]):
+            raise ValueError(
+                f"`input_shape` must be (height, width, channels) with channels known; got {shape}."
+            )
+        smallest = 32 if self.stem == "imagenet" else 8
+        if shape is not None and any(size is not None and size < smallest for size in shape[:2]):
+            raise ValueError(
+                f"Images must have at least {smallest} x {smallest} pixels with "
+                f"stem={self.stem!r}; got input shape {shape}"
+                + (": use stem='small'." if self.stem == "imagenet" else ".")
+            )
+
     def shift(self, x: tf.Tensor, name: str) -> tuple[tf.Tensor, tf.Tensor | None]:
         """What stands in front of a sign, `x - threshold`, and a statistic of `x` for reuse."""
         return StaticThreshold(name=f"{name}_threshold")(x), None
@@ -153,6 +151,27 @@ class BinaryNetFactory(ModelFactory):
         self, x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1
     ) -> tf.Tensor:
         return binary_conv(x, filters, kernel_size, name, strides, self.binary)
+
+    @property
+    def _quantized(self) -> dict[str, Any]:
+        """Arguments of layers that are not binary."""
+        return FLOAT_WEIGHTS[self.float_weights]
+
+    def float_conv(
+        self, x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1
+    ) -> tf.Tensor:
+        """Convolution without bias, nothing of it binary."""
+        kind = lq.layers.QuantConv2D if self._quantized else tf.keras.layers.Conv2D
+        return kind(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=f"{name}_conv",
+            **self._quantized,
+        )(x)
 
     def activation(
         self,
@@ -172,7 +191,8 @@ class BinaryNetFactory(ModelFactory):
 
     def head(self, x: tf.Tensor) -> tf.Tensor:
         x = utils.global_pool(x, name="head_global")
-        x = tf.keras.layers.Dense(self.num_classes, name="head_logits")(x)
+        kind = lq.layers.QuantDense if self._quantized else tf.keras.layers.Dense
+        x = kind(self.num_classes, name="head_logits", **self._quantized)(x)
         return tf.keras.layers.Softmax(dtype=tf.float32, name="head_probs")(x)
 
     def build(self) -> tf.keras.Model:

@@ -13,7 +13,6 @@ from larq_insta.zoo.blocks import (
     WithInstaLayers,
     add,
     batch_norm,
-    float_conv,
     halve,
 )
 
@@ -51,7 +50,7 @@ class ReActNetAFactory(BinaryNetFactory):
 
     def body(self, x: tf.Tensor) -> tf.Tensor:
         strides = 2 if self.stem == "imagenet" else 1
-        x = batch_norm(float_conv(x, self.filters[0], 3, "stem", strides=strides), "stem")
+        x = batch_norm(self.float_conv(x, self.filters[0], 3, "stem", strides=strides), "stem")
         for name, before, after, downsample in self._blocks():
             x = self._spatial(x, f"{name}_spatial", downsample)
             x = self._pointwise(x, f"{name}_pointwise", widen=after > before)
@@ -89,6 +88,7 @@ def ReActNetA(
     num_classes: int = 1000,
     stem: str = "imagenet",
     binary: str = "both",
+    float_weights: str = "float32",
     filters: Sequence[int] = FILTERS,
 ) -> tf.keras.Model:
     """Instantiates ReActNet-A, the baseline of `InstaMobileNetV1` with static thresholds.
@@ -110,6 +110,9 @@ def ReActNetA(
         binary: What binary convolutions have binary: `"both"` activations and weights, only
             `"activations"` (ReActNet's first training step), or `"neither"` (a float model
             of the same layers, such as a teacher).
+        float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
+            and the classifier as `larq-insta convert --float-weights int8` stores them, so
+            that the smaller file computes what was trained.
         filters: Width of the stem, then of each block; each equals its predecessor or is
             twice as large, and every doubling but the first block's halves the map.
 
@@ -132,6 +135,7 @@ def ReActNetA(
         num_classes=num_classes,
         stem=stem,
         binary=binary,
+        float_weights=float_weights,
         filters=tuple(filters),
     ).build()
 
@@ -145,6 +149,7 @@ def InstaMobileNetV1(
     num_classes: int = 1000,
     stem: str = "imagenet",
     binary: str = "both",
+    float_weights: str = "float32",
     filters: Sequence[int] = FILTERS,
     plus: bool = False,
     insta_blocks: str | Sequence[str] = INSTA_BLOCKS,
@@ -174,6 +179,9 @@ def InstaMobileNetV1(
         binary: What binary convolutions have binary: `"both"` activations and weights, only
             `"activations"` (ReActNet's first training step), or `"neither"` (a float model
             of the same layers, such as a teacher).
+        float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
+            and the classifier as `larq-insta convert --float-weights int8` stores them, so
+            that the smaller file computes what was trained.
         filters: Width of the stem, then of each block; each equals its predecessor or is
             twice as large, and every doubling but the first block's halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
@@ -209,6 +217,7 @@ def InstaMobileNetV1(
         num_classes=num_classes,
         stem=stem,
         binary=binary,
+        float_weights=float_weights,
         filters=tuple(filters),
         plus=plus,
         insta_blocks=insta_blocks if isinstance(insta_blocks, str) else tuple(insta_blocks),

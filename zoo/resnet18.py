@@ -12,7 +12,6 @@ from larq_insta.zoo.blocks import (
     WithInstaLayers,
     add,
     batch_norm,
-    float_conv,
     halve,
 )
 
@@ -43,15 +42,15 @@ class ReActNet18Factory(BinaryNetFactory):
 
     def _stem(self, x: tf.Tensor) -> tf.Tensor:
         if self.stem == "small":
-            return batch_norm(float_conv(x, self.filters[0], 3, "stem"), "stem")
-        x = batch_norm(float_conv(x, self.filters[0], 7, "stem", strides=2), "stem")
+            return batch_norm(self.float_conv(x, self.filters[0], 3, "stem"), "stem")
+        x = batch_norm(self.float_conv(x, self.filters[0], 7, "stem", strides=2), "stem")
         return tf.keras.layers.MaxPool2D(3, strides=2, padding="same", name="stem_pool")(x)
 
     def _block(self, x: tf.Tensor, filters: int, name: str, downsample: bool) -> tf.Tensor:
         shortcut = x
         if downsample:
             shortcut_name = f"{name}_shortcut"
-            shortcut = float_conv(halve(x, shortcut_name), filters, 1, shortcut_name)
+            shortcut = self.float_conv(halve(x, shortcut_name), filters, 1, shortcut_name)
             shortcut = batch_norm(shortcut, shortcut_name)
         shifted, statistic = self.shift(x, name)
         y = self.conv(shifted, filters, 3, name, strides=2 if downsample else 1)
@@ -75,6 +74,7 @@ def ReActNet18(
     num_classes: int = 1000,
     stem: str = "imagenet",
     binary: str = "both",
+    float_weights: str = "float32",
     filters: Sequence[int] = (64, 128, 256, 512),
 ) -> tf.keras.Model:
     """Instantiates ReActNet-18, the baseline of `InstaResNet18` with static thresholds.
@@ -97,6 +97,9 @@ def ReActNet18(
         binary: What binary convolutions have binary: `"both"` activations and weights, only
             `"activations"` (ReActNet's first training step), or `"neither"` (a float model
             of the same layers, such as a teacher).
+        float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
+            and the classifier as `larq-insta convert --float-weights int8` stores them, so
+            that the smaller file computes what was trained.
         filters: Width of each stage; every stage but the first halves the map.
 
     # Returns
@@ -118,6 +121,7 @@ def ReActNet18(
         num_classes=num_classes,
         stem=stem,
         binary=binary,
+        float_weights=float_weights,
         filters=tuple(filters),
     ).build()
 
@@ -131,6 +135,7 @@ def InstaResNet18(
     num_classes: int = 1000,
     stem: str = "imagenet",
     binary: str = "both",
+    float_weights: str = "float32",
     filters: Sequence[int] = (64, 128, 256, 512),
     plus: bool = False,
     insta_blocks: str | Sequence[str] = INSTA_BLOCKS,
@@ -161,6 +166,9 @@ def InstaResNet18(
         binary: What binary convolutions have binary: `"both"` activations and weights, only
             `"activations"` (ReActNet's first training step), or `"neither"` (a float model
             of the same layers, such as a teacher).
+        float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
+            and the classifier as `larq-insta convert --float-weights int8` stores them, so
+            that the smaller file computes what was trained.
         filters: Width of each stage; every stage but the first halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
         insta_blocks: Which blocks are instance-aware, the others being ReActNet's: `"all"`;
@@ -195,6 +203,7 @@ def InstaResNet18(
         num_classes=num_classes,
         stem=stem,
         binary=binary,
+        float_weights=float_weights,
         filters=tuple(filters),
         plus=plus,
         insta_blocks=insta_blocks if isinstance(insta_blocks, str) else tuple(insta_blocks),
