@@ -383,6 +383,46 @@ def benchmark(file: Path, runs: int, threads: int, ops: bool) -> None:
 
 
 @cli.command()
+@click.argument("checkpoint", type=_path())
+@click.argument("output", metavar="FOLDER", type=_path())
+@click.option("--dataset", help="By default the one of the training.")
+@_data_options
+@click.option("--pictures", type=click.IntRange(min=2), default=1000, show_default=True)
+def inspect(
+    checkpoint: Path,
+    output: Path,
+    dataset: str | None,
+    data_dir: str | None,
+    manual_dir: str | None,
+    pictures: int,
+) -> None:
+    """How CHECKPOINT's thresholds follow test pictures, as a page in a new FOLDER.
+
+    FOLDER/index.html needs no other file; the PNG files are its charts. For each layer it
+    shows the thresholds of all pictures, the share of signs that are +1 with them and with
+    static thresholds, the learned alpha, and the most extreme pictures.
+    """
+    from larq_insta import data, inspection, inspection_page, runs, runtime
+
+    runs.check_output(output)
+    model = runtime.KerasModel(checkpoint)
+    card = model.card
+    loaded = data.load(
+        dataset or card.dataset,
+        image_size=card.preprocessing.size,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+    )
+    _check_fits(model.network.input_shape[1:], len(card.class_names), loaded)
+    images, labels = loaded.test_pictures(pictures, normalized=False)
+    layers = inspection.inspect(model.network, card.preprocessing.normalize(images).numpy())
+    names = [card.class_names[label] for label in labels]
+    title = f"{model.network.name} on {loaded.name}"
+    inspection_page.save(output, title, layers, images, names)
+    click.echo(f"{len(layers)} layers, {len(images)} pictures: {output / 'index.html'}")
+
+
+@cli.command()
 @click.argument("file", type=_path())
 @click.argument("pictures", metavar="IMAGE...", nargs=-1, required=True, type=_path())
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True)

@@ -130,13 +130,14 @@ class ImageDataset:
                     return item.numpy().decode() if is_path else f"one of {self.name}"
         return None
 
-    def test_pictures(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first `count` test pictures, normalized, and their classes.
+    def test_pictures(self, count: int, normalized: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The first `count` test pictures, normalized or in uint8, and their classes.
 
         # Returns
             Arrays of shape `(pictures, height, width, channels)` and `(pictures,)`.
         """
-        batches = self.evaluation_batches(self.test).unbatch().take(count).batch(count)
+        batched = self.evaluation_batches if normalized else self.pictures
+        batches = batched(self.test).unbatch().take(count).batch(count)
         with self.naming_unreadable():
             images, labels = next(iter(batches))
         return images.numpy(), labels.numpy()

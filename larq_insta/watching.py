@@ -121,7 +121,7 @@ def forget_epochs(folder: Path, first: int) -> None:
 
 def _probe(model: tf.keras.Model) -> tuple[dict[str, InstaThreshold], tf.keras.Model]:
     """The instance-aware layers by name, and a model that gives their inputs."""
-    layers = _instance_aware(model)
+    layers = instance_aware(model)
     inputs = {name: model.get_layer(name).input for name in layers}
     return layers, tf.keras.Model(model.input, inputs)
 
@@ -143,7 +143,8 @@ def _thresholds(
         )
 
 
-def _instance_aware(model: tf.keras.Model) -> dict[str, InstaThreshold]:
+def instance_aware(model: tf.keras.Model) -> dict[str, InstaThreshold]:
+    """Instance-aware thresholds, by the names of their layers or of those they quantize."""
     layers = {layer.name: _threshold_layer(layer) for layer in model.layers}
     return {name: layer for name, layer in layers.items() if isinstance(layer, InstaThreshold)}
 
