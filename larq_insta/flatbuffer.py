@@ -236,10 +236,32 @@ def unpack(content: bytes) -> schema.ModelT:
 
 
 def pack(model: schema.ModelT) -> bytes:
-    """The content of a file of these parts."""
+    """The content of a file of these parts, without those that say nothing."""
     builder = _Builder(1024)
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    builder.Finish(_tidied(model).Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _tidied(model: schema.ModelT) -> schema.ModelT:
+    """A copy in which tensors without content share the first buffer, which must be empty."""
+    model = copy.copy(model)
+    model.subgraphs = [copy.copy(graph) for graph in model.subgraphs]
+    for graph in model.subgraphs:
+        graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
+    model.metadata = [copy.copy(entry) for entry in model.metadata or ()]
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    for tensor in tensors:
+        data = model.buffers[tensor.buffer].data
+        tensor.buffer = 0 if data is None or len(data) == 0 else tensor.buffer
+        if tensor.quantization is not None and tensor.quantization.scale is None:
+            tensor.quantization = None
+    users = [*tensors, *model.metadata]
+    kept = sorted({0, *(user.buffer for user in users)})
+    numbers = {old: new for new, old in enumerate(kept)}
+    model.buffers = [model.buffers[old] for old in kept]
+    for user in users:
+        user.buffer = numbers[user.buffer]
+    return model
 
 
 class _Builder(flatbuffers.Builder):
