@@ -44,7 +44,7 @@ def skewness(x: tf.Tensor) -> tf.Tensor:
     deviation = x - _spatial_mean(x)
     squared = tf.square(deviation)
     second, third = _spatial_mean(squared), _spatial_mean(squared * deviation)
-    second += tf.cast(_EPSILON, x.dtype)
+    second += tf.constant(_EPSILON, x.dtype)  # `cast` would round it to float32
     # Not `pow`: its vectorised form rounds otherwise, and so as the batch's size has it.
     return third / (second * tf.sqrt(second))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -28,6 +28,7 @@ maps = arrays(
 
 @pytest.mark.parametrize("name", ORACLES)
 @given(x=maps)
+@example(x=np.array([0, 1, 1, 1]).reshape(1, 2, 2, 1) / 32)  # variance near skewness's epsilon
 def test_statistics_equal_their_definitions(name, x):
     result = statistics.get(name)(tf.constant(x)).numpy()
     assert result.shape == (len(x), 1, 1, x.shape[-1])
