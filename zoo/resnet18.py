@@ -75,6 +75,8 @@ def ReActNet18(
     stem: str = "imagenet",
     binary: str = "both",
     float_weights: str = "float32",
+    pad_values: float = 1.0,
+    half_turn: bool = False,
     filters: Sequence[int] = (64, 128, 256, 512),
 ) -> tf.keras.Model:
     """Instantiates ReActNet-18, the baseline of `InstaResNet18` with static thresholds.
@@ -100,6 +102,9 @@ def ReActNet18(
         float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
             and the classifier as `larq-insta convert --float-weights int8` stores them, so
             that the smaller file computes what was trained.
+        pad_values: What surrounds the signs in front of binary convolutions, 1 or 0.
+        half_turn: Whether pictures are turned by 180 degrees first, as weights from
+            PyTorch need it; see `HalfTurn` and `larq_insta.weights.load_reactnet`.
         filters: Width of each stage; every stage but the first halves the map.
 
     # Returns
@@ -122,6 +127,8 @@ def ReActNet18(
         stem=stem,
         binary=binary,
         float_weights=float_weights,
+        pad_values=pad_values,
+        half_turn=half_turn,
         filters=tuple(filters),
     ).build()
 
@@ -136,6 +143,8 @@ def InstaResNet18(
     stem: str = "imagenet",
     binary: str = "both",
     float_weights: str = "float32",
+    pad_values: float = 1.0,
+    half_turn: bool = False,
     filters: Sequence[int] = (64, 128, 256, 512),
     plus: bool = False,
     insta_blocks: str | Sequence[str] = INSTA_BLOCKS,
@@ -169,6 +178,9 @@ def InstaResNet18(
         float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
             and the classifier as `larq-insta convert --float-weights int8` stores them, so
             that the smaller file computes what was trained.
+        pad_values: What surrounds the signs in front of binary convolutions, 1 or 0.
+        half_turn: Whether pictures are turned by 180 degrees first, as weights from
+            PyTorch need it; see `HalfTurn` and `larq_insta.weights.load_reactnet`.
         filters: Width of each stage; every stage but the first halves the map.
         plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
         insta_blocks: Which blocks are instance-aware, the others being ReActNet's: `"all"`;
@@ -204,6 +216,8 @@ def InstaResNet18(
         stem=stem,
         binary=binary,
         float_weights=float_weights,
+        pad_values=pad_values,
+        half_turn=half_turn,
         filters=tuple(filters),
         plus=plus,
         insta_blocks=insta_blocks if isinstance(insta_blocks, str) else tuple(insta_blocks),
