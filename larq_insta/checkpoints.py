@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import tensorflow as tf
@@ -41,13 +42,20 @@ def load(path: Path) -> tf.keras.Model:
         ) from error
 
 
-def hand_over(source: tf.keras.Model, target: tf.keras.Model) -> None:
+def hand_over(
+    source: tf.keras.Model, target: tf.keras.Model, may_be_new: Iterable[str] = ()
+) -> None:
     """Copies all weights from one model to another of the same layers, by name.
+
+    Layers called in `may_be_new` may have weights besides, which keep their values.
 
     # Raises
         InputError: if a weight is missing, left over, or of another shape; lists all such.
     """
     given, wanted = _named_weights(source), _named_weights(target)
+    layers = set(may_be_new)
+    new = {name for name in wanted if name.partition("/")[0] in layers}
+    wanted = {name: weight for name, weight in wanted.items() if name in given or name not in new}
     missing, left_over = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     other = [
         f"{name} {given[name].shape} for {wanted[name].shape}"

@@ -193,6 +193,12 @@ _recipe_options = _options(
         callback=_numbers(float, "1e-5,0"),
         help="On kernels of convolutions. For every step, or one for each.",
     ),
+    click.option(
+        "--trainable",
+        callback=lambda _context, _option, value: value and tuple(value.split(",")),
+        help="Weights that are trained: all, or channelwise (thresholds, PReLUs and batch "
+        "normalisations). For every step, or one for each.",
+    ),
     click.option("--validation-share", type=float, help="Of the training pictures, held out."),
 )
 
@@ -226,6 +232,10 @@ _teacher_options = _options(
 @_model_options
 @_recipe_options
 @_teacher_options
+@click.option(
+    "--initial-weights",
+    help="A .keras or .h5 file, or a published ReActNet's for PyTorch, to start from.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--output", type=_path(), required=True, help="A new folder, or one of the same training."
@@ -258,6 +268,34 @@ def recipes() -> None:
     """The table of recipes."""
     for name, recipe in RECIPES.items():
         click.echo(f"{name}: {recipe.describe()}")
+
+
+@cli.command()
+@click.argument("checkpoint", metavar="CHECKPOINT.pth.tar", type=_path())
+@click.argument("model")
+@click.argument("target", metavar="OUT.keras", type=_path())
+@click.option("--image-size", type=int, default=224, show_default=True)
+@click.option(
+    "--binary",
+    type=click.Choice(["both", "activations"]),
+    default="both",
+    show_default=True,
+    help="`activations` for a checkpoint of the first training step.",
+)
+@_model_options
+def import_weights(
+    checkpoint: Path, model: str, target: Path, image_size: int, binary: str, **options: Any
+) -> None:
+    """Turn a published ReActNet's CHECKPOINT for PyTorch into MODEL.
+
+    MODEL is ReActNet18 or ReActNetA, or InstaResNet18 or InstaMobileNetV1 with alpha at 0,
+    which compute the same until they are trained on. It computes what PyTorch does: signs
+    are padded with 0, and pictures are turned by 180 degrees. Nothing in the file is run.
+    """
+    from larq_insta import importing
+
+    arguments = _model_arguments(options) | ({} if binary == "both" else {"binary": binary})
+    click.echo(importing.import_reactnet(checkpoint, model, target, image_size, arguments))
 
 
 @cli.command()

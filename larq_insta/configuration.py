@@ -12,6 +12,8 @@ from larq_insta.errors import InputError
 
 _WHEREABOUTS = ("data_dir", "manual_dir", "cache")
 STEPS = ("activations", "both", "neither")
+_OF_EACH_STEP = ("epochs", "learning_rate", "weight_decay", "trainable")
+TRAINABLE = ("all", "channelwise")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Configuration:
         steps: What is binary in each step: `"activations"`, `"both"`, or `"neither"`.
         epochs, learning_rate, weight_decay: One value a step, or one for all. The rate
             falls linearly over each step, to zero one update after the last.
+        trainable: What each step trains, or one for all: `"all"` weights or the
+            `"channelwise"` ones of thresholds, PReLUs and batch normalisations.
+        initial_weights: A file to start from, a checkpoint or a published ReActNet's for
+            PyTorch; the model takes its arguments, but for those in `model_arguments`.
         batch_size: Pictures an update, over all devices.
         teacher, foreign_input: See `distillation.load_teacher`.
         temperature, hard_label_share, attention_weight: See `distillation.Distillation`.
@@ -39,8 +45,10 @@ class Configuration:
     epochs: tuple[int, ...] = (60,)
     learning_rate: tuple[float, ...] = (2.5e-3,)
     weight_decay: tuple[float, ...] = (0.0,)
+    trainable: tuple[str, ...] = ("all",)
     batch_size: int = 64
     seed: int = 0
+    initial_weights: str | None = None
     teacher: str | None = None
     foreign_input: str = "normalized"
     temperature: float = 1.0
@@ -56,7 +64,7 @@ class Configuration:
             raise InputError(
                 f"Steps are of {', '.join(STEPS)}; got {', '.join(unknown) or 'none'}."
             )
-        for name in ("epochs", "learning_rate", "weight_decay"):
+        for name in _OF_EACH_STEP:
             object.__setattr__(self, name, self._each_step(name))
 
     @classmethod
@@ -67,7 +75,7 @@ class Configuration:
         if len(overrides.get("steps", settings["steps"])) < len(settings["steps"]):
             # Of fewer steps than the recipe's, the values are those of its last ones.
             count = len(overrides["steps"])
-            for name in ("epochs", "learning_rate", "weight_decay"):
+            for name in _OF_EACH_STEP:
                 settings[name] = settings[name][-count:]
         return cls(model=model, **{**settings, **overrides, "model_arguments": arguments})
 
@@ -75,6 +83,11 @@ class Configuration:
         """# Raises
         InputError: if a value is out of its range.
         """
+        unknown = [kind for kind in self.trainable if kind not in TRAINABLE]
+        if unknown:
+            raise InputError(
+                f"`trainable` is of {' or '.join(TRAINABLE)}; got {', '.join(unknown)}."
+            )
         self._check_least("epochs", 1, *self.epochs)
         self._check_least("weight_decay", 0, *self.weight_decay)
         self._check_least("batch_size", 1, self.batch_size)

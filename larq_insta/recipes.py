@@ -15,7 +15,8 @@ class Recipe:
 
     `steps` says what is binary in each training step: `"activations"`, `"both"`, or
     `"neither"` for a float model. `epochs`, `learning_rate` and `weight_decay` have one
-    value a step; the decay acts on kernels of convolutions only.
+    value a step, `trainable` too, or one for all; the decay acts on kernels of convolutions
+    only.
     """
 
     source: str
@@ -25,6 +26,7 @@ class Recipe:
     learning_rate: tuple[float, ...]
     weight_decay: tuple[float, ...]
     steps: tuple[str, ...] = ("activations", "both")
+    trainable: tuple[str, ...] = ("all",)
     validation_share: float = 0.1
     teacher: str | None = None
     temperature: float = 1.0

@@ -48,6 +48,11 @@ def load(
     return ImageDataset(name, classes, pre, augmentation, pre.decode, train, validation, test)
 
 
+def class_names(name: str) -> tuple[str, ...]:
+    """Of a data set that need not be here."""
+    return tuple(_builder(name, None).info.features["label"].names)
+
+
 def contents(name: str, data_dir: str | None, validation_share: float) -> str:
     """Names what is read of a data set, for a cache."""
     return f"{_builder(name, data_dir).info.full_name} {validation_share}"

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from larq_insta.channelwise import ChannelwiseLayer
 from larq_insta.distillation import Distillation
 
 NOT_FINITE = "a gradient is not finite"
 LOGITS = "head_logits"
+_CHANNELWISE = (ChannelwiseLayer, tf.keras.layers.BatchNormalization)
 
 
 class Trainer(tf.keras.Model):
@@ -25,6 +27,7 @@ class Trainer(tf.keras.Model):
         normalize: Makes its input of uint8 pictures.
         weight_decay: \\(\lambda\\).
         distillation: The teacher's part, if any.
+        trainable: Which weights are trained; see `trained_weights`.
     """
 
     def __init__(
@@ -33,12 +36,14 @@ class Trainer(tf.keras.Model):
         normalize: Callable[[tf.Tensor], tf.Tensor],
         weight_decay: float = 0.0,
         distillation: Distillation | None = None,
+        trainable: str = "all",
     ) -> None:
         super().__init__()
         self.student = student
         self.normalize = normalize
         self.weight_decay = weight_decay
         self.distillation = distillation
+        self.trained = trained_weights(student, trainable)
         taps = distillation.taps if distillation else ()
         outputs = [student.get_layer(name).output for name in (LOGITS, *taps)]
         self._network = tf.keras.Model(student.inputs, outputs)
@@ -66,7 +71,7 @@ class Trainer(tf.keras.Model):
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         pictures, labels = data
-        weights = self.student.trainable_variables
+        weights = self.trained
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as tape:
             loss, logits = self.loss_of(pictures, labels)
@@ -106,3 +111,11 @@ def _check_finite(gradients: list[tuple[tf.Tensor, tf.Variable]]) -> tf.Operatio
 def convolution_kernels(model: tf.keras.Model) -> list[tf.Variable]:
     """The kernels of all convolutions: no biases, thresholds, batch norms or dense layers."""
     return [weight for weight in model.trainable_variables if weight.shape.rank == 4]
+
+
+def trained_weights(model: tf.keras.Model, trainable: str) -> list[tf.Variable]:
+    """All that are trainable, or with `"channelwise"` those of thresholds, PReLUs, batch norms."""
+    if trainable == "all":
+        return model.trainable_variables
+    layers = [layer for layer in model.layers if isinstance(layer, _CHANNELWISE)]
+    return [weight for layer in layers for weight in layer.trainable_variables]

@@ -15,6 +15,7 @@ from larq_insta.card import Card, installed_versions
 from larq_insta.configuration import Configuration
 from larq_insta.dataset import ImageDataset
 from larq_insta.errors import InputError
+from larq_insta.initial import InitialWeights
 from larq_insta.runs import BEST, LAST, Result, finished, open_output, write_json
 from larq_insta.trainer import NOT_FINITE, Trainer
 from larq_insta.watching import TensorBoardLog, forget_epochs
@@ -87,12 +88,16 @@ class _Run:
         self.batch_size = min(configuration.batch_size, dataset.train.size)
         self.updates = dataset.train.size // self.batch_size
         self.teacher: distillation.Teacher | None = None
+        path = configuration.initial_weights
+        self.initial = InitialWeights.find(Path(path)) if path else None
         self.seconds = 0.0
 
     def prepare(self) -> None:
         """What is done once, before the first step."""
         distribution.check_batch_size(self.strategy, self.batch_size)
-        self._student(0)  # to refuse wrong arguments before anything is written
+        student = self._student(0)  # to refuse wrong arguments before anything is written
+        if self.initial:
+            self.initial.load_into(student)
         if self.configuration.teacher:
             with self.strategy.scope():
                 self.teacher = distillation.load_teacher(
@@ -114,6 +119,8 @@ class _Run:
             student = self._student(index)
             if before is not None:
                 checkpoints.hand_over(checkpoints.load(before / self._best), student)
+            elif self.initial:
+                self.initial.load_into(student)
             trainer = self._trainer(index, student)
         history = resume.History()
         states = resume.States(
@@ -151,7 +158,8 @@ class _Run:
     def _arguments(self, index: int) -> dict[str, Any]:
         form = self.configuration.steps[index]
         binary = {} if form == "both" else {"binary": form}
-        return {**self.configuration.model_arguments, **binary}
+        initial = self.initial.arguments if self.initial else {}
+        return {**initial, **self.configuration.model_arguments, **binary}
 
     def _student(self, index: int) -> tf.keras.Model:
         return build(self.configuration.model, self.dataset, self._arguments(index))
@@ -169,6 +177,7 @@ class _Run:
             self.dataset.preprocessing.normalize,
             configuration.weight_decay[index],
             self._distillation(student),
+            configuration.trainable[index],
         )
         decay = tf.keras.optimizers.schedules.PolynomialDecay(
             configuration.learning_rate[index],
@@ -176,7 +185,7 @@ class _Run:
             end_learning_rate=0.0,
         )
         trainer.compile(tf.keras.optimizers.Adam(decay))
-        trainer.optimizer.build(student.trainable_variables)
+        trainer.optimizer.build(trainer.trained)
         return trainer
 
     def _distillation(self, student: tf.keras.Model) -> distillation.Distillation | None:

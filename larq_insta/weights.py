@@ -16,7 +16,7 @@ from larq_insta.errors import InputError
 from larq_insta.layers import HalfTurn, InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
 from larq_insta.torch_weights import Target
 
-ARGUMENTS: dict[str, Any] = {"pad_values": 0.0, "half_turn": True}
+ARGUMENTS: dict[str, Any] = {"stem": "imagenet", "pad_values": 0.0, "half_turn": True}
 """Of models that compute what PyTorch's do."""
 
 _FLAT = ".weights"
@@ -123,8 +123,8 @@ def _check_backbone(backbone: str, path: Path, tensors: Mapping[str, np.ndarray]
         )
     if found != backbone:
         raise InputError(
-            f"A checkpoint must be of the model's backbone; {path} is for {found}, got a model "
-            f"like {backbone}: choose the other."
+            f"A checkpoint must be of the model's backbone; {path} is for {found}, and the model "
+            f"is {backbone}: choose the other."
         )
 
 

@@ -1,5 +1,6 @@
 """Published ReActNets' weights, against the same networks in PyTorch."""
 
+import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import randomize
+from conftest import run as command
 
-from larq_insta import folding, lowering, models, weights
+from larq_insta import checkpoints, folding, lowering, models, weights
+from larq_insta.card import Card
 from larq_insta.errors import InputError
 from larq_insta.layers import InstaPReLU, InstaThreshold
 from larq_insta.preprocessing import photo_preprocessing
@@ -232,7 +235,7 @@ WRONG = {
     r"layer1.\* or feature.\*; .* has fc.bias, fc.weight": lambda s: {
         k: s[k] for k in ("fc.bias", "fc.weight")
     },
-    "is for ReActNetA or InstaMobileNetV1, got a model like ReActNet18": lambda _: network(
+    "is for ReActNetA or InstaMobileNetV1, and the model is ReActNet18": lambda _: network(
         "ReActNetA"
     ).state_dict(),
 }
@@ -283,3 +286,65 @@ def test_a_truncated_file_is_one_clear_line(tmp_path):
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(InputError, match="must be a whole PyTorch state dict"):
         weights.load_reactnet(build("ReActNet18"), path)
+
+
+NARROW = ("--filters", "8,16", "--image-size", "64")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A checkpoint as they are, but narrow, and what it was imported as."""
+    folder = tmp_path_factory.mktemp("published")
+    made = reactnet_torch.randomize(reactnet_torch.ResNet((8, 16), 1000, 2, False), 0)
+    state = {f"module.{key}": value for key, value in made.state_dict().items()}
+    checkpoint = save(folder / "model_best.pth.tar", state, epoch=256)
+    answer = command("import-weights", checkpoint, "InstaResNet18", folder / "x.keras", *NARROW)
+    return checkpoint, folder / "x.keras", answer, made
+
+
+def test_the_command_writes_a_checkpoint_that_knows_where_it_is_from(published, rng):
+    checkpoint, imported, answer, oracle = published
+    assert answer.startswith(f"{imported}: InstaResNet18 with all ")
+    x = rng.normal(size=(3, 64, 64, 3)).astype(np.float32)
+    expected = torch.softmax(torch.from_numpy(run(oracle, x)[0]), -1)
+    np.testing.assert_allclose(checkpoints.load(imported)(x), expected, atol=1e-4)
+    card = Card.read(imported)
+    assert (card.model, card.dataset) == ("InstaResNet18", "imagenet2012")
+    assert len(card.class_names) == 1000
+    assert card.class_names[0] == "n01440764"
+    checksum = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert card.training == {"imported": "model_best.pth.tar", "sha256": checksum}
+
+
+def test_both_files_start_a_training(published, folder, tmp_path):
+    checkpoint, imported, _, _ = published
+    options = (*NARROW, "--dataset", folder, "--validation-share", 0)
+    output = ("--output", tmp_path / "a")
+
+    def train(start, *more, code=0):
+        start = ("--initial-weights", start)
+        return command("train", "InstaResNet18", *start, *options, *more, *output, code=code)
+
+    assert "of another shape: head_logits/bias:0 (1000,) for (2,)" in train(imported, code=2)
+    assert "has 1000, insta_resnet18 has 2" in train(checkpoint, code=2)
+    made = reactnet_torch.randomize(reactnet_torch.ResNet((8, 16), 2, 2, False), 0)
+    train(save(tmp_path / "two.pth.tar", made.state_dict()), "--epochs", 1)
+    model = checkpoints.load(tmp_path / "a/last.keras")
+    assert model.get_layer("half_turn")
+    assert model.get_layer("stage1_block1_conv").pad_values == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "words"),
+    [
+        ("ReActNetA", "y.keras", "the model is ReActNetA or InstaMobileNetV1: choose the other"),
+        ("ReActNet18", "y.tflite", "must be called *.keras; got"),
+        ("ReActNet50", "y.keras", "Models are InstaResNet18,"),
+    ],
+)
+def test_wrong_commands_are_one_line_and_leave_nothing(published, model, target, words, tmp_path):
+    widths = ("--filters", "8,16,32") if model == "ReActNetA" else NARROW
+    answer = command("import-weights", published[0], model, tmp_path / target, *widths, code=2)
+    assert words in answer
+    assert len(answer.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
