@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from intervals import median_interval
 
-from larq_insta import builtin, float_weights, folding, lowering, models
+from larq_insta import builtin, float_weights, folding, lowering, models, weights
 from larq_insta.benchmarking import Stopwatch
 from larq_insta.flatbuffer import Graph
 
@@ -53,6 +53,9 @@ def contents(topology: str, size: int) -> dict[str, bytes]:
         insta: lowering.lower_as_trained(base),
         f"{insta}, plus": lowering.lower_as_trained(
             models.get(insta)(input_shape=shape, plus=True)
+        ),
+        f"{insta}, as imported": lowering.lower_as_trained(
+            models.get(insta)(input_shape=shape, **weights.ARGUMENTS)
         ),
     }
     found[f"{insta}, int8"] = float_weights.store(found[insta], "int8")
