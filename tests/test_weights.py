@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import randomize
-from conftest import run as command
+from conftest import randomize, run
 
-from larq_insta import checkpoints, folding, lowering, models, weights
+from larq_insta import checkpoints, conversion, models, weights
 from larq_insta.card import Card
 from larq_insta.errors import InputError
 from larq_insta.layers import InstaPReLU, InstaThreshold
 from larq_insta.preprocessing import photo_preprocessing
-from larq_insta.runtime import interpreter
+from larq_insta.runtime import LiteModel
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install larq-insta[torch]")
 
@@ -58,21 +57,6 @@ def photos():
     return pre.normalize(tf.stack(pictures)).numpy()
 
 
-def run(oracle, pictures):
-    """Logits, blocks' outputs and what signs read, in Keras's axes and turned."""
-    with torch.no_grad():
-        logits, outputs, signs = oracle(torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()))
-    return (
-        logits.numpy(),
-        {name: turned(x) for name, x in outputs.items()},
-        [turned(x) for x in signs],
-    )
-
-
-def turned(x):
-    return x.numpy().transpose(0, 2, 3, 1)[:, ::-1, ::-1].copy()
-
-
 def relative(found, expected):
     return np.abs(found - expected).max() / np.abs(expected).max()
 
@@ -90,7 +74,7 @@ def shifted(layer):
 def test_every_block_computes_what_pytorch_does(name, step, photos, tmp_path):
     oracle, model = network(name, step), build(name, step)
     weights.load_reactnet(model, save(tmp_path / "x.pth.tar", oracle.state_dict()))
-    logits, outputs, signs = run(oracle, photos)
+    logits, outputs, signs = reactnet_torch.run(oracle, photos)
     begin, given = model.input, photos
     readers = dict(zip((layer.name for layer in thresholds(model)), signs, strict=True))
     for end, expected in outputs.items():
@@ -113,7 +97,7 @@ def test_every_block_computes_what_pytorch_does(name, step, photos, tmp_path):
 def test_the_whole_network_answers_as_pytorch_does_and_so_does_its_file(name, photos, tmp_path):
     oracle, model = network(name), build(name)
     weights.load_reactnet(model, save(tmp_path / "x.pth.tar", oracle.state_dict()))
-    logits, _, signs = run(oracle, photos)
+    logits, _, signs = reactnet_torch.run(oracle, photos)
     outputs = [*map(shifted, thresholds(model)), model.get_layer("head_logits").output]
     *found, answers = (x.numpy() for x in tf.keras.Model(model.input, outputs)(photos))
     # A sign that rounding flips changes what follows, where more may flip.
@@ -121,9 +105,13 @@ def test_the_whole_network_answers_as_pytorch_does_and_so_does_its_file(name, ph
     assert flips <= 1e-4 * sum(x.size for x in signs)
     assert relative(answers, logits) < 0.02
     assert np.all(answers.argmax(-1) == logits.argmax(-1))
+    names = tuple(map(str, range(CLASSES)))
+    card = Card(name, {}, "photos", names, photo_preprocessing(224))
+    target, classes = tmp_path / "x.tflite", logits.argmax(-1)
+    report = conversion.convert(model, target, card, photos, classes)  # verifies each block
+    assert report.file_accuracy == 1
     expected = torch.softmax(torch.from_numpy(logits), -1).numpy()
-    content = lowering.lower(folding.fold(model))
-    np.testing.assert_allclose(interpreter(content).predict(photos), expected, atol=0.02)
+    np.testing.assert_allclose(LiteModel(target).predict(photos), expected, atol=0.02)
 
 
 @pytest.mark.parametrize("size", [64, 96])
@@ -141,8 +129,8 @@ def test_turned_same_windows_are_pytorchs(strided, size, rng):
             image, ours = image.sign(), tf.sign(ours)
         expected = torch.conv2d(image, torch.from_numpy(kernel), None, 2, pad)
         found = tf.nn.conv2d(ours, kernel.transpose(2, 3, 1, 0)[::-1, ::-1], 2, "SAME")
-    np.testing.assert_allclose(found, turned(expected), atol=1e-4)
-    assert not np.allclose(found, turned(expected)[:, ::-1, ::-1], atol=1e-4)
+    np.testing.assert_allclose(found, reactnet_torch.turned(expected), atol=1e-4)
+    assert not np.allclose(found, reactnet_torch.turned(expected)[:, ::-1, ::-1], atol=1e-4)
 
 
 def states(name):
@@ -298,7 +286,7 @@ def published(tmp_path_factory):
     made = reactnet_torch.randomize(reactnet_torch.ResNet((8, 16), 1000, 2, False), 0)
     state = {f"module.{key}": value for key, value in made.state_dict().items()}
     checkpoint = save(folder / "model_best.pth.tar", state, epoch=256)
-    answer = command("import-weights", checkpoint, "InstaResNet18", folder / "x.keras", *NARROW)
+    answer = run("import-weights", checkpoint, "InstaResNet18", folder / "x.keras", *NARROW)
     return checkpoint, folder / "x.keras", answer, made
 
 
@@ -306,7 +294,7 @@ def test_the_command_writes_a_checkpoint_that_knows_where_it_is_from(published, 
     checkpoint, imported, answer, oracle = published
     assert answer.startswith(f"{imported}: InstaResNet18 with all ")
     x = rng.normal(size=(3, 64, 64, 3)).astype(np.float32)
-    expected = torch.softmax(torch.from_numpy(run(oracle, x)[0]), -1)
+    expected = torch.softmax(torch.from_numpy(reactnet_torch.run(oracle, x)[0]), -1)
     np.testing.assert_allclose(checkpoints.load(imported)(x), expected, atol=1e-4)
     card = Card.read(imported)
     assert (card.model, card.dataset) == ("InstaResNet18", "imagenet2012")
@@ -323,7 +311,7 @@ def test_both_files_start_a_training(published, folder, tmp_path):
 
     def train(start, *more, code=0):
         start = ("--initial-weights", start)
-        return command("train", "InstaResNet18", *start, *options, *more, *output, code=code)
+        return run("train", "InstaResNet18", *start, *options, *more, *output, code=code)
 
     assert "of another shape: head_logits/bias:0 (1000,) for (2,)" in train(imported, code=2)
     assert "has 1000, insta_resnet18 has 2" in train(checkpoint, code=2)
@@ -344,7 +332,7 @@ def test_both_files_start_a_training(published, folder, tmp_path):
 )
 def test_wrong_commands_are_one_line_and_leave_nothing(published, model, target, words, tmp_path):
     widths = ("--filters", "8,16,32") if model == "ReActNetA" else NARROW
-    answer = command("import-weights", published[0], model, tmp_path / target, *widths, code=2)
+    answer = run("import-weights", published[0], model, tmp_path / target, *widths, code=2)
     assert words in answer
     assert len(answer.splitlines()) == 1
     assert not list(tmp_path.iterdir())
