@@ -30,6 +30,7 @@ setup(
         "larq-compute-engine>=0.16,<0.17",
         "larq-zoo>=2.4,<2.5",
         "numpy>=1.23.5,<2",
+        "pillow>=9.5",
         "protobuf>=3.20.3,<3.21",
         "scikit-learn>=1.3",
         "tensorflow>=2.15,<2.16",

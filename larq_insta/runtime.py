@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from larq_compute_engine.tflite.python.interpreter import Interpreter
 
-from larq_insta import checkpoints
+from larq_insta import checkpoints, pictures
 from larq_insta.card import Card
 from larq_insta.errors import InputError, first_line
 from larq_insta.flatbuffer import foreign_operators
@@ -145,17 +145,10 @@ def answer(model: LiteModel | KerasModel, image: np.ndarray, top: int = 3) -> st
 
 
 def read_picture(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """A picture file as a normalized image `(h, w, c)`.
+    """A picture file as a normalized image `(h, w, c)`; for kinds of files see `pictures.read`.
 
     # Raises
         InputError: if it is no picture.
     """
-    try:
-        image = preprocessing.decode(tf.constant(path.read_bytes()))
-    except OSError as error:
-        raise InputError(f"The picture {path} cannot be read ({error.strerror}).") from error
-    except (tf.errors.InvalidArgumentError, ValueError) as error:
-        raise InputError(
-            f"A picture must be a JPEG, PNG, GIF or BMP file; {path} is none or is damaged."
-        ) from error
-    return preprocessing.normalize(preprocessing.resize(image)).numpy()
+    pixels = pictures.read(path, preprocessing.channels)
+    return preprocessing.normalize(preprocessing.resize(tf.constant(pixels))).numpy()
