@@ -47,6 +47,7 @@ class Recipe:
         """Source, command, values, and what came of it, for a reader."""
         values = [
             f"{self.dataset}, {' then '.join(self.steps)} binary",
+            f"trains {' then '.join(self.trainable)}",
             f"epochs {_listed(self.epochs)}",
             f"batch {self.batch_size}",
             f"learning rate {_listed(self.learning_rate)}",
@@ -97,6 +98,21 @@ RECIPES: dict[str, Recipe] = {
         teacher="ResNet50",
         command="larq-insta train InstaMobileNetV1 --plus --recipe reactnet_mobilenetv1 "
         "--output mobilenet",
+    ),
+    "finetune": Recipe(
+        source="ours: from a ReActNet's weights, first what tells an INSTA-BNN from it, then all; "
+        "the reasons are in docs/training.md",
+        dataset="imagenet2012",
+        batch_size=256,
+        epochs=(2, 14),
+        learning_rate=(1e-3, 1e-3),
+        weight_decay=(0.0,),
+        steps=("both", "both"),
+        trainable=("channelwise", "all"),
+        validation_share=0.01,
+        teacher="ResNet50",
+        command="larq-insta train InstaResNet18 --recipe finetune "
+        "--initial-weights model_best.pth.tar --output finetuned",
     ),
     "small": Recipe(
         source="ours: ReActNet's two steps, shortened for small pictures and two CPU cores",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from larq_insta import activations, layers, quantizers, thresholds, turning
-from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
+from larq_insta.layers import HalfTurn, InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
 from larq_insta.quantizers import InstaSign, LeanApproxSign
 
 PUBLIC = {
@@ -224,6 +224,11 @@ def test_only_channels_last_data_with_known_channels(kind):
 def test_unknown_arguments_are_refused(kind, arguments, message):
     with pytest.raises(ValueError, match=message):
         kind(**arguments)
+
+
+def test_only_maps_are_turned():
+    with pytest.raises(ValueError, match=r"\(batch, height, width, channels\); got \(None, 6\)"):
+        HalfTurn().build((None, 6))
 
 
 def vectors(rng, layer, *names):
