@@ -21,11 +21,11 @@ setup(
     python_requires=">=3.10,<3.12",
     packages=["larq_insta", "larq_insta.zoo"],
     package_dir={"larq_insta.zoo": "zoo"},
-    package_data={"larq_insta": ["py.typed"]},
+    package_data={"larq_insta": ["py.typed", "trained/*"]},
     entry_points={"console_scripts": ["larq-insta=larq_insta.cli:cli"]},
     # These ranges are the ones known to work together: see the README.
     install_requires=[
-        "click>=8",
+        "click>=8.2",
         "larq>=0.14,<0.15",
         "larq-compute-engine>=0.16,<0.17",
         "larq-zoo>=2.4,<2.5",

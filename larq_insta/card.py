@@ -75,8 +75,31 @@ class Card:
                 for key, value in values.pop("preprocessing").items()
             }
             names = tuple(values.pop("class_names"))
-            return cls(class_names=names, preprocessing=Preprocessing(**pre), **values)
+            card = cls(class_names=names, preprocessing=Preprocessing(**pre), **values)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"The card in {path} is of another version of larq_insta: {first_line(error)}"
             ) from error
+        card.check(path)
+        return card
+
+    def check(self, path: Path) -> None:
+        """Whether all fields are of their kinds; files come from strangers, too.
+
+        # Raises
+            InputError: if not.
+        """
+        kinds = {
+            "model": str,
+            "model_arguments": dict,
+            "dataset": str,
+            "training": dict,
+            "versions": dict,
+        }
+        wrong = [name for name, kind in kinds.items() if not isinstance(getattr(self, name), kind)]
+        if not all(isinstance(name, str) for name in self.class_names):
+            wrong.append("class_names")
+        if wrong:
+            raise InputError(
+                f"The card in {path} is damaged: {', '.join(wrong)}: use another file."
+            )

@@ -9,6 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 import larq_insta.quantizers  # noqa: F401  (registers what checkpoints name)
+from larq_insta import keras_files
 from larq_insta.card import Card
 from larq_insta.errors import InputError, first_line
 from larq_insta.files import written_whole
@@ -22,7 +23,7 @@ def save(model: tf.keras.Model, path: Path, card: Card) -> None:
 
 
 def load(path: Path) -> tf.keras.Model:
-    """Reads a `.keras` (in safe mode) or `.h5` checkpoint.
+    """Reads a `.keras` or `.h5` checkpoint, of what `keras_files` knows to be harmless.
 
     # Raises
         InputError: if it is missing, no checkpoint, damaged, or would run foreign code.
@@ -33,6 +34,7 @@ def load(path: Path) -> tf.keras.Model:
         raise InputError(f"A checkpoint must be a .keras or .h5 file; got {str(path)!r}.")
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
         raise InputError(f"{path} is no whole .keras file: train again or use another checkpoint.")
+    keras_files.check(path)
     try:
         return tf.keras.models.load_model(path, compile=False)
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_MANY_PICTURES = 100
+
+
+def _in_one_line(error: InputError) -> str:
+    return " ".join(str(error).split())
+
+
 class _Failure(click.ClickException):
     exit_code = 2
 
@@ -34,7 +42,7 @@ class _Command(click.Command):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise _Failure(" ".join(str(error).split())) from error
+            raise _Failure(_in_one_line(error)) from error
 
 
 class _Group(click.Group):
@@ -376,7 +384,7 @@ def evaluate(file: Path, dataset: str | None, data_dir: str | None, manual_dir: 
 
     from larq_insta import data, runtime
 
-    model = runtime.open_model(file)
+    model = runtime.open_model(file, processes=os.cpu_count() or 1)
     card = model.card
     loaded = data.load(
         dataset or card.dataset,
@@ -404,9 +412,11 @@ def benchmark(file: Path, runs: int, threads: int, ops: bool) -> None:
     """How long FILE, a .tflite file, takes for one picture on this machine."""
     import numpy as np
 
-    from larq_insta import benchmarking, flatbuffer, runtime
+    from larq_insta import benchmarking, flatbuffer, lite_pool, runtime
 
     content = runtime.read_content(file)
+    # In a process that may crash, as strangers' files can make it.
+    lite_pool.LitePool(content, 1).try_out(benchmarking.random_inputs(content))
     stopwatch = benchmarking.Stopwatch(content, threads)
     times = np.array([stopwatch.seconds() for _ in range(runs)]) * 1e3
     low, high = np.quantile(times, (0.05, 0.95))
@@ -465,13 +475,34 @@ def inspect(
 @click.argument("pictures", metavar="IMAGE...", nargs=-1, required=True, type=_path())
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True)
 def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
-    """Class names and probabilities of each IMAGE by FILE, a .tflite file or a checkpoint."""
+    """Class names and probabilities of each IMAGE by FILE.
+
+    FILE is a .tflite file, a checkpoint, or fashion_mnist, the trained model in the package
+    (for single pieces of clothing, light on black). A picture that cannot be read is told and
+    left out, and the exit code then is 2.
+    """
     from larq_insta import runtime
 
-    model = runtime.open_model(file)
-    images = [runtime.read_picture(path, model.card.preprocessing) for path in pictures]
-    for path, image in zip(pictures, images, strict=True):
-        click.echo(f"{path}: {runtime.answer(model, image, top)}")
+    model = runtime.open_model(file, processes=1)
+    unread: list[Path] = []
+    # Answers on a terminal are progress enough, and would tear the bar.
+    hidden = sys.stdout.isatty() or len(pictures) < _MANY_PICTURES
+    with click.progressbar(pictures, label="Predicting", file=sys.stderr, hidden=hidden) as bar:
+        for path in bar:
+            try:
+                image = runtime.read_picture(path, model.card.preprocessing)
+            except InputError as error:
+                if len(pictures) == 1:
+                    raise
+                click.echo(_in_one_line(error), err=True)
+                unread.append(path)
+            else:
+                click.echo(f"{path}: {runtime.answer(model, image, top)}")
+    if unread:
+        raise InputError(
+            f"All pictures must be readable; {len(unread)} of {len(pictures)} are not, the first "
+            f"{unread[0]}: mend or leave them out."
+        )
 
 
 def _check_fits(shape: tuple[int | None, ...], classes: int, dataset: ImageDataset) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from larq_insta import tfds_data
+from larq_insta import pictures, tfds_data
 from larq_insta.caching import with_cache
 from larq_insta.dataset import ImageDataset, Split
 from larq_insta.errors import InputError, first_line
 from larq_insta.preprocessing import Preprocessing, photo_crops, photo_preprocessing, shifts
 
-_PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _SPLIT_SEED = 0
 
 
@@ -122,7 +122,7 @@ def _folder(root: Path, size: int, validation_share: float) -> ImageDataset:
         photo_crops(pre),
         pre.decode,
         *_splits(train, test, validation_share),
-        fetch=tf.io.read_file,
+        fetch=pictures.fetch,
     )
 
 
@@ -140,21 +140,32 @@ def _class_folders(root: Path) -> list[str]:
             f"A data set's folder must hold one folder for each class, two at least; got "
             f"{len(names)} in {root}."
         )
+    for name in names:
+        if not _is_text(name):
+            raise InputError(
+                f"Names of class folders must be UTF-8, as they name the classes; got "
+                f"{os.fsencode(name)!r} in {root}: rename it."
+            )
     return names
+
+
+def _is_text(name: str) -> bool:
+    # What is not UTF-8 in names of files becomes surrogates, which nothing can write.
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _pictures(root: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     found = [
-        (str(path), label)
+        (os.fsencode(path), label)
         for label, name in enumerate(names)
         for path in sorted((root / name).iterdir())
-        if path.suffix.lower() in _PICTURES
+        if path.suffix.lower() in pictures.SUFFIXES
     ]
     labels = np.array([label for _, label in found], np.int64)
     missing = sorted(set(range(len(names))) - set(labels.tolist()))
     if missing:
         raise InputError(
-            f"Every class folder must hold pictures ({', '.join(_PICTURES)}); "
+            f"Every class folder must hold pictures ({', '.join(pictures.SUFFIXES)}); "
             f"{root / names[missing[0]]} holds none."
         )
     return np.array([path for path, _ in found]), labels

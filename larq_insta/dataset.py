@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from larq_insta.errors import InputError
 from larq_insta.preprocessing import Augmentation, Preprocessing
 
 PHOTO_BUFFER = 10_000  # undecoded photographs that shuffling holds: about a gigabyte
+
+_UNREADABLE = (tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
 
 
 @dataclass(frozen=True)
@@ -106,17 +109,17 @@ class ImageDataset:
         """While pictures are read, names the one that cannot be.
 
         # Raises
-            InputError: if a picture's file is damaged.
+            InputError: if a picture's file is damaged or gone.
         """
         try:
             yield
-        except tf.errors.InvalidArgumentError as error:
+        except _UNREADABLE as error:
             culprit = self._first_unreadable()
             if culprit is None:
                 raise
             raise InputError(
-                f"Every picture must be a whole JPEG, PNG, GIF or BMP file; {culprit} is not: "
-                "repair or remove it."
+                "Every picture must be there, as a whole JPEG, PNG, GIF, BMP or WebP file; "
+                f"{culprit} is not: restore, repair or remove it."
             ) from error
 
     def _first_unreadable(self) -> str | None:
@@ -125,9 +128,9 @@ class ImageDataset:
             for item, _ in split.examples:
                 try:
                     source.decode(source.fetch(item))
-                except tf.errors.InvalidArgumentError:
-                    is_path = source.fetch is tf.io.read_file
-                    return item.numpy().decode() if is_path else f"one of {self.name}"
+                except _UNREADABLE:
+                    is_path = source.fetch is not tf.identity
+                    return os.fsdecode(item.numpy()) if is_path else f"one of {self.name}"
         return None
 
     def test_pictures(self, count: int, normalized: bool = True) -> tuple[np.ndarray, np.ndarray]:

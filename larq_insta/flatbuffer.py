@@ -21,7 +21,7 @@ _ENGINE_NAMES = (BINARY_CONVOLUTION, BINARY_INPUT, "LceDequantize", "LceBMaxPool
 _BUILTIN_NAMES = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
 }
-_TYPES = {
+TYPES = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.FLOAT64: np.float64,
     schema.TensorType.FLOAT16: np.float16,
@@ -98,7 +98,7 @@ class Graph:
     @cached_property
     def operators(self) -> list[Operator]:
         """In the order in which they run."""
-        names = [_name(code) for code in self._model.operatorCodes]
+        names = [operator_name(code) for code in self._model.operatorCodes]
         return [
             Operator(
                 number,
@@ -220,7 +220,7 @@ class Graph:
             index,
             "" if tensor.name is None else tensor.name.decode(),
             () if tensor.shape is None else tuple(int(size) for size in tensor.shape),
-            np.dtype(_TYPES.get(tensor.type, np.void)),
+            np.dtype(TYPES.get(tensor.type, np.void)),
             data is not None and len(data) > 0,
         )
 
@@ -316,7 +316,7 @@ def _slice(code: int, inputs: list[int], output: int) -> schema.OperatorT:
     return operator
 
 
-def _name(code: schema.OperatorCodeT) -> str:
+def operator_name(code: schema.OperatorCodeT) -> str:
     if code.customCode:
         return str(code.customCode.decode())
     return _BUILTIN_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]

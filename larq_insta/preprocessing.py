@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow as tf
 
+from larq_insta.errors import InputError
+
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
+
+_LARGEST_SIZE = 16_384
+_SIZES = f"whole and from 1 to {_LARGEST_SIZE}"
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From contents (a picture or those of its file) and a seed of shape (2,) to a training picture."""
@@ -29,6 +35,30 @@ class Preprocessing:
     mean: tuple[float, ...] = (127.5,)
     std: tuple[float, ...] = (127.5,)
     resampling: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        for name, (holds, rule) in self._rules().items():
+            if not holds:
+                raise InputError(
+                    f"`{name}` of a preprocessing must be {rule}; got {getattr(self, name)!r}: use "
+                    "the one of a trained model."
+                )
+
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        """By field, whether it holds and what it says; cards come from strangers, too."""
+        lengths = (1, self.channels)
+        colours = f"finite numbers, one or {self.channels}"
+        return {
+            "size": (isinstance(self.size, int) and 1 <= self.size <= _LARGEST_SIZE, _SIZES),
+            "channels": (self.channels in (1, 3), "1 or 3"),
+            "crop": (_are_numbers((self.crop,)) and 0 < self.crop <= 1, "in (0, 1]"),
+            "mean": (_are_numbers(self.mean) and len(self.mean) in lengths, colours),
+            "std": (
+                _are_numbers(self.std) and len(self.std) in lengths and min(self.std) > 0,
+                f"{colours}, above zero",
+            ),
+            "resampling": (self.resampling in ("bilinear", "bicubic"), "'bilinear' or 'bicubic'"),
+        }
 
     def decode(self, data: tf.Tensor) -> tf.Tensor:
         """Picture file contents to uint8 `(height, width, channels)`."""
@@ -93,6 +123,12 @@ class Preprocessing:
     def normalize(self, images: tf.Tensor) -> tf.Tensor:
         """uint8 `(..., channels)` to float32 of the same shape."""
         return (tf.cast(images, tf.float32) - list(self.mean)) / list(self.std)
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, tuple) and all(
+        isinstance(value, float | int) and math.isfinite(value) for value in values
+    )
 
 
 def photo_preprocessing(

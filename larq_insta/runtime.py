@@ -9,13 +9,12 @@ import numpy as np
 import tensorflow as tf
 from larq_compute_engine.tflite.python.interpreter import Interpreter
 
-from larq_insta import checkpoints, pictures
+from larq_insta import checkpoints, lite_files, pictures, pretrained
 from larq_insta.card import Card
 from larq_insta.errors import InputError, first_line
-from larq_insta.flatbuffer import foreign_operators
+from larq_insta.flatbuffer import Graph
+from larq_insta.lite_pool import LitePool
 from larq_insta.preprocessing import Preprocessing
-
-_IDENTIFIER = b"TFL3"
 
 
 class LiteModel:
@@ -23,21 +22,32 @@ class LiteModel:
 
     # Arguments
         path: The file.
-        num_threads: Threads of the interpreter.
+        processes: How many processes of its own the interpreter gets, so that they use
+            several cores and may crash; 0 for none. Scripts that want any must guard their
+            start with `if __name__ == "__main__":`.
 
     # Raises
         InputError: if the file is missing, damaged, or not written by larq_insta.
     """
 
-    def __init__(self, path: Path, num_threads: int = 1) -> None:
+    def __init__(self, path: Path, processes: int = 0) -> None:
         content = read_content(path)
         card = Card.read(path)
         if card is None:
             raise InputError(
                 f"{path} is cut off or was not written by larq_insta: use `larq-insta convert`."
             )
+        graph = Graph(content)
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise InputError(
+                f"A model must have one input and one output; {path} has {len(graph.inputs)} and "
+                f"{len(graph.outputs)}: use `larq-insta convert`."
+            )
+        _check_card(card, graph.inputs[0].shape, graph.outputs[0].shape, path)
         self.card = card
-        self._interpreter = interpreter(content, num_threads)
+        self._interpreter: Interpreter | LitePool = (
+            LitePool(content, processes) if processes else interpreter(content)
+        )
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`."""
@@ -59,11 +69,26 @@ class KerasModel:
                 f"{path} carries no class names and preprocessing: use a checkpoint that "
                 "`larq-insta train` wrote."
             )
+        _check_card(card, self.network.input_shape, self.network.output_shape, path)
         self.card = card
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`."""
         return self.network.predict_on_batch(np.asarray(images, np.float32))
+
+
+def _check_card(
+    card: Card, input_shape: tuple[int, ...], output_shape: tuple[int, ...], path: Path
+) -> None:
+    size, channels = card.preprocessing.size, card.preprocessing.channels
+    given = (*input_shape[1:], output_shape[-1])
+    wanted = (size, size, channels, len(card.class_names))
+    if given != wanted:
+        raise InputError(
+            f"A file's card must be that of its network; {path} takes {input_shape} and gives "
+            f"{output_shape}, its card says {size} pixels, {channels} channels and "
+            f"{len(card.class_names)} classes: train or convert again."
+        )
 
 
 def read_content(path: Path) -> bytes:
@@ -76,22 +101,7 @@ def read_content(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
-    if content[4:8] != _IDENTIFIER:
-        raise InputError(
-            f"A converted model must be a TFLite file; {path} is none: use `larq-insta convert`."
-        )
-    try:
-        foreign = foreign_operators(content)
-    except Exception as error:
-        raise InputError(
-            f"A converted model must be whole; {path} is damaged ({first_line(error)}): copy or "
-            "convert it again."
-        ) from error
-    if foreign:
-        raise InputError(
-            f"Every operator must be TFLite's or Larq Compute Engine's; {path} has "
-            f"{', '.join(foreign)}: convert it with the installed versions."
-        )
+    lite_files.check(content, str(path))
     return content
 
 
@@ -114,15 +124,20 @@ def interpreter(content: bytes, num_threads: int = 1, xnnpack: bool = False) -> 
         ) from error
 
 
-def open_model(path: Path) -> LiteModel | KerasModel:
-    """A model file of either kind, told by its name.
+def open_model(path: Path, processes: int = 0) -> LiteModel | KerasModel:
+    """A model file of either kind, told by its name, or the package's trained model.
+
+    # Arguments
+        path: The file, or the trained model's name.
+        processes: Of a `LiteModel`.
 
     # Raises
         InputError: if it cannot be used.
     """
+    path = pretrained.find(path)
     if not path.exists():
         raise InputError(f"A model file must exist; got {str(path)!r}: check the path.")
-    return LiteModel(path) if path.suffix == ".tflite" else KerasModel(path)
+    return LiteModel(path, processes) if path.suffix == ".tflite" else KerasModel(path)
 
 
 def accuracy(

@@ -65,7 +65,7 @@ def test_the_unreadable_picture_is_named_though_cached(folder):
     (folder / "cat" / "3.JPG").write_bytes(b"\xff\xd8\xffno picture")
     dataset = data.load(str(folder), image_size=24, cache="memory", validation_share=0)
     parts = [dataset.train, dataset.test]
-    pattern = "cat/3.JPG is not: repair"
+    pattern = "cat/3.JPG is not: restore, repair"
     with pytest.raises(InputError, match=pattern), dataset.naming_unreadable():
         [arrays(dataset.evaluation_batches(part)) for part in parts]
 

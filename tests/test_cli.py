@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -80,6 +81,46 @@ def test_convert_evaluate_predict(trained, converted, picture):
     assert len(lines) == 2
     assert lines[0].startswith(f"{picture}: ")
     assert lines[0].count("%") == 3
+
+
+def test_predict_answers_whatever_it_can_read(converted, picture, tmp_path):
+    bad, none = tmp_path / "bad.png", tmp_path / "none.png"
+    bad.write_bytes(picture.read_bytes()[:40])
+    lines = run("predict", converted, picture, bad, none, picture, code=2).splitlines()
+    assert [line.startswith(f"{picture}: ") for line in lines] == [True, False, False, True, False]
+    assert str(bad) in lines[1]
+    assert f"A picture must exist; got '{none}'" in lines[2]
+    assert f"2 of 4 are not, the first {bad}: mend or leave them out." in lines[4]
+
+
+def test_many_predictions_show_progress(picture):
+    lines = run("predict", "fashion_mnist", *[picture] * 100).splitlines()
+    assert lines[0] == "Predicting"
+    assert len(lines) == 101
+
+
+@pytest.mark.slow
+def test_predictions_need_no_more_memory_for_more_pictures(picture, tmp_path):
+    code = """
+import resource, sys
+from pathlib import Path
+from larq_insta.cli import cli
+cli(["predict", "fashion_mnist", *map(str, Path(sys.argv[1]).iterdir())], standalone_mode=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    peaks = []
+    for count in (100, 10_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for i in range(count):
+            (folder / f"{i}.png").hardlink_to(picture)
+        command = [sys.executable, "-W", "ignore", "-c", code, str(folder)]
+        lines = subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        assert len(lines) == count + 1
+        peaks.append(int(lines[-1]))
+    assert peaks[1] - peaks[0] < 30_000  # KiB; the pictures together would take 31,000
 
 
 def test_convert_says_what_it_checked(trained, tmp_path):
@@ -200,7 +241,7 @@ BAD = [
     (["convert", "{tmp}/no.keras", "{tmp}/new.tflite"], "must exist"),
     (["convert", "{file}", "{tmp}/new.tflite"], "must be a .keras or .h5 file"),
     (["convert", "{broken}.keras", "{tmp}/new.tflite"], "no whole .keras file"),
-    (["convert", "{broken}.h5", "{tmp}/new.tflite"], "cannot be read as a Keras checkpoint"),
+    (["convert", "{broken}.h5", "{tmp}/new.tflite"], "is damaged"),
     (["convert", "{model}", "{tmp}/new.onnx"], "must be called *.tflite"),
     (["convert", "{model}", "{file}/new.tflite"], "must be in a folder that can be written"),
     (["convert", "{model}", "{tmp}/new.tflite", "--pictures", "0"], "at least 1 picture"),
@@ -274,8 +315,8 @@ def test_a_damaged_picture_in_a_folder_is_named(places, tmp_path):
         "train", "ReActNet18", "--filters", "4", "--dataset", tmp_path / "pictures",
         "--image-size", 9, "--epochs", 1, "--output", tmp_path / "run", code=2,
     )  # fmt: skip
-    assert "Error: Every picture must be a whole JPEG, PNG, GIF or BMP file; " in output
-    assert ".png is not: repair or remove it." in output
+    assert "Error: Every picture must be there, as a whole JPEG, PNG, GIF, BMP or WebP file; " in output
+    assert ".png is not: restore, repair or remove it." in output
 
 
 @pytest.mark.slow

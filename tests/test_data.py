@@ -116,3 +116,23 @@ def test_bad_folders_are_refused(folder, tmp_path_factory):
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match="empty holds none"):
         data.load(str(folder))
+
+
+def test_pictures_that_vanish_are_named(folder):
+    loaded = data.load(str(folder), image_size=16)
+    for path in folder.glob("*/*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"must be there, .*\.(png|JPG) is not: restore"):
+        loaded.test_pictures(4)
+
+
+def test_names_of_files_need_not_be_unicode(folder):
+    (folder / "cat" / "0.png").rename(folder / "cat" / "\udcff.png")
+    images, _ = data.load(str(folder), image_size=16).test_pictures(4)
+    assert images.shape == (4, 16, 16, 3)
+
+
+def test_names_of_classes_must_be_unicode(folder):
+    (folder / "cat").rename(folder / "\udcff")
+    with pytest.raises(InputError, match=r"must be UTF-8, .*; got b'\\xff' in"):
+        data.load(str(folder))

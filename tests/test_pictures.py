@@ -1,5 +1,7 @@
 """Pictures of every kind that cameras, browsers and scanners write."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,6 +25,12 @@ def image():
 def read(image, path, channels, **options):
     image.save(path, **options)
     return pictures.read(path, channels)
+
+
+def fetched(path):
+    """As data sets read it."""
+    contents = pictures.fetch(tf.constant(os.fsencode(path)))
+    return tf.io.decode_image(contents, channels=3, expand_animations=False).numpy()
 
 
 def assert_halves(pixels, channels, tolerance=0):
@@ -51,6 +59,7 @@ def test_colours_arrive(image, tmp_path, name, mode, tolerance, channels):
     palette = {"palette": Image.Palette.ADAPTIVE} if mode == "P" else {}
     pixels = read(image.convert(mode, **palette), tmp_path / name, channels)
     assert_halves(pixels, channels, tolerance)
+    assert_halves(fetched(tmp_path / name), 3, tolerance)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -62,6 +71,7 @@ def test_grey_arrives(image, tmp_path, mode, channels):
     pixels = read(grey if mode == "I;16" else grey.convert(mode), tmp_path / "x.png", channels)
     for half, value in zip((pixels[:, :16], pixels[:, 16:]), GREY, strict=True):
         assert np.all(half == value)
+    np.testing.assert_array_equal(fetched(tmp_path / "x.png"), pictures.read(tmp_path / "x.png", 3))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -81,6 +91,7 @@ def test_orientation_is_what_the_camera_says(image, tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert_halves(read(image, tmp_path / "x.jpg", 3, exif=exif, quality=95), 3, 3)
+    assert_halves(fetched(tmp_path / "x.jpg"), 3, 3)
 
 
 def test_transparency_is_white(image, tmp_path):
@@ -89,12 +100,14 @@ def test_transparency_is_white(image, tmp_path):
     pixels = read(clear, tmp_path / "x.png", 3)
     assert np.all(pixels[:, :16] == 255)
     assert np.all(pixels[:, 16:] == RIGHT)
+    np.testing.assert_array_equal(fetched(tmp_path / "x.png"), pixels)
 
 
 def test_the_first_picture_of_an_animation_counts(image, tmp_path):
     later = [Image.new("RGB", image.size, "white")] * 2
     options = {"save_all": True, "append_images": later}
     assert_halves(read(image, tmp_path / "x.gif", 3, **options), 3, 2)
+    assert_halves(fetched(tmp_path / "x.gif"), 3, 2)
 
 
 def test_photographs_are_what_tensorflow_decodes(tmp_path, rng):
@@ -107,6 +120,14 @@ def test_photographs_are_what_tensorflow_decodes(tmp_path, rng):
 def test_names_need_not_be_unicode(image, tmp_path):
     path = tmp_path / "k\udcfcste.png"
     assert_halves(read(image, path, 3), 3)
+    assert_halves(fetched(path), 3)
+
+
+def test_data_sets_read_plain_files_as_they_are(image, tmp_path):
+    for name in ("x.jpg", "x.png"):
+        image.save(tmp_path / name)
+        contents = pictures.fetch(tf.constant(str(tmp_path / name))).numpy()
+        assert contents == (tmp_path / name).read_bytes()
 
 
 def cut(path, image):

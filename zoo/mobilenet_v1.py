@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 from zookeeper import Field, factory
 
+from larq_insta.pretrained import takes_names
 from larq_insta.zoo.blocks import (
     INSTA_BLOCKS,
     BinaryNetFactory,
@@ -79,6 +80,7 @@ class InstaMobileNetV1Factory(WithInstaLayers, ReActNetAFactory):
     model_name: str = Field("insta_mobilenet_v1")
 
 
+@takes_names
 def ReActNetA(
     *,
     input_shape: Sequence[int | None] | None = None,
@@ -147,6 +149,7 @@ def ReActNetA(
     ).build()
 
 
+@takes_names
 def InstaMobileNetV1(
     *,
     input_shape: Sequence[int | None] | None = None,

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 from zookeeper import Field, factory
 
+from larq_insta.pretrained import takes_names
 from larq_insta.zoo.blocks import (
     INSTA_BLOCKS,
     BinaryNetFactory,
@@ -65,6 +66,7 @@ class InstaResNet18Factory(WithInstaLayers, ReActNet18Factory):
     model_name: str = Field("insta_resnet18")
 
 
+@takes_names
 def ReActNet18(
     *,
     input_shape: Sequence[int | None] | None = None,
@@ -133,6 +135,7 @@ def ReActNet18(
     ).build()
 
 
+@takes_names
 def InstaResNet18(
     *,
     input_shape: Sequence[int | None] | None = None,

@@ -1,0 +1,104 @@
+"""Larq Compute Engine's interpreter in processes of its own: one a core, and free to crash.
+
+The interpreter keeps Python's lock while it computes, so that threads would not do. The
+processes need no TensorFlow and start in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from larq_insta.errors import InputError, first_line
+
+_PACKAGE, _WRAPPER = "larq_compute_engine", "tflite.python.interpreter_wrapper_lite"
+PATIENCE = 600
+"""Seconds that a picture may take; the slowest of boards need one or two."""
+
+_contents: list[bytes] = []  # the one of a process of the pool
+
+
+class LitePool:
+    """Predicts with the content of a `.tflite` file in `processes` processes."""
+
+    def __init__(self, content: bytes, processes: int) -> None:
+        self._processes = processes
+        self._pool = ProcessPoolExecutor(
+            processes, mp_context=get_context("spawn"), initializer=_keep, initargs=(content,)
+        )
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """The output `(images, ...)` for `images`.
+
+        # Raises
+            InputError: if the interpreter refuses the content or crashes on it.
+        """
+        parts = np.array_split(images, max(1, min(self._processes, len(images))))
+        return np.concatenate(self._run(_predict, parts))
+
+    def try_out(self, inputs: list[np.ndarray]) -> None:
+        """Whether the content can be run with these inputs.
+
+        # Raises
+            InputError: if the interpreter refuses it or crashes on it.
+        """
+        self._run(_run_once, [inputs])
+
+    def _run(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
+        try:
+            return list(self._pool.map(function, parts))
+        except BrokenProcessPool as error:
+            raise InputError(
+                "The interpreter must survive the model; it crashed, or took longer than "
+                f"{PATIENCE} seconds for a picture, so the file is damaged: convert it again."
+            ) from error
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"Larq Compute Engine's interpreter cannot run the model: {first_line(error)}"
+            ) from error
+
+
+def _keep(content: bytes) -> None:
+    _contents[:] = [content]
+
+
+def _predict(images: np.ndarray) -> np.ndarray:
+    return np.concatenate([_run_once([image[None]])[0] for image in images])
+
+
+def _run_once(inputs: list[np.ndarray]) -> list[np.ndarray]:
+    signal.alarm(PATIENCE)  # which ends the process
+    # What came through a pipe has a copy of the type, and the interpreter wants the original.
+    outputs = _interpreter().predict([array.view(np.dtype(array.dtype.name)) for array in inputs])
+    signal.alarm(0)
+    return outputs
+
+
+@cache
+def _interpreter() -> Any:
+    return _wrapper().LiteInterpreter(_contents[0], 1, False, True, False)
+
+
+def _wrapper() -> ModuleType:
+    """The compiled module alone: its package would import TensorFlow."""
+    package = importlib.util.find_spec(_PACKAGE)
+    places = package.submodule_search_locations if package else None
+    folder, _, name = _WRAPPER.rpartition(".")
+    for place in places or ():
+        for path in Path(place, *folder.split(".")).glob(f"{name}.*"):
+            spec = importlib.util.spec_from_file_location(name, path)
+            if spec and spec.loader:
+                module = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(module)
+                return module
+    return importlib.import_module(f"{_PACKAGE}.{_WRAPPER}")

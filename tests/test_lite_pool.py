@@ -1,0 +1,72 @@
+"""Converted files in processes of their own."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from larq_insta import pretrained, runtime
+from larq_insta.errors import InputError
+from larq_insta.lite_pool import LitePool
+
+FILE = pretrained.converted("fashion_mnist")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return LitePool(FILE.read_bytes(), 2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_it_answers_as_one_interpreter_does(pool, count, rng):
+    images = rng.normal(size=(count, 28, 28, 1)).astype(np.float32)
+    np.testing.assert_array_equal(pool.predict(images), runtime.LiteModel(FILE).predict(images))
+
+
+def test_its_processes_need_no_tensorflow(pool, rng):
+    pool.predict(rng.normal(size=(1, 28, 28, 1)).astype(np.float32))
+    modules = "{'tensorflow', 'numpy'} & set(__import__('sys').modules)"
+    assert pool._pool.submit(eval, modules).result() == {"numpy"}
+
+
+def test_wrong_shapes_are_told(pool):
+    with pytest.raises(InputError, match="interpreter cannot run the model: "):
+        pool.predict(np.zeros((1, 28, 27, 1), np.float32))
+
+
+def test_what_is_no_model_is_told():
+    with pytest.raises(InputError, match="interpreter cannot run the model: "):
+        LitePool(b"nothing", 1).predict(np.zeros((1, 28, 28, 1), np.float32))
+
+
+def test_a_crash_is_told():
+    pool = LitePool(FILE.read_bytes(), 1)
+    pool._pool.submit(os._exit, 1)
+    with pytest.raises(InputError, match="it crashed, or took longer"):
+        pool.predict(np.zeros((1, 28, 28, 1), np.float32))
+
+
+def test_what_hangs_is_ended_and_told():
+    pool = LitePool(FILE.read_bytes(), 1)
+    pool._pool.submit(signal.alarm, 1)
+    pool._pool.submit(time.sleep, 60)
+    start = time.monotonic()
+    with pytest.raises(InputError, match="took longer than 600 seconds for a picture"):
+        pool.predict(np.zeros((1, 28, 28, 1), np.float32))
+    assert time.monotonic() - start < 30
+
+
+def test_a_file_is_tried_out():
+    pool = LitePool(FILE.read_bytes(), 1)
+    pool.try_out([np.zeros((1, 28, 28, 1), np.float32)])
+    with pytest.raises(InputError, match="interpreter cannot run the model: "):
+        pool.try_out([np.zeros((1, 28, 28, 2), np.float32)])
+
+
+def test_models_take_processes(rng):
+    images = rng.normal(size=(3, 28, 28, 1)).astype(np.float32)
+    several = runtime.open_model(Path("fashion_mnist"), processes=2)
+    np.testing.assert_array_equal(several.predict(images), runtime.LiteModel(FILE).predict(images))
