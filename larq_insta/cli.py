@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from larq_insta import __version__
+from larq_insta import __version__, files
 from larq_insta.configuration import Configuration
 from larq_insta.errors import InputError
 from larq_insta.recipes import DEFAULT, RECIPES
@@ -26,7 +30,9 @@ _MANY_PICTURES = 100
 
 
 def _in_one_line(error: InputError) -> str:
-    return " ".join(str(error).split())
+    # Names of files need not be Unicode, but what is printed must.
+    text = str(error).encode(errors="surrogateescape").decode(errors="replace")
+    return " ".join(text.split())
 
 
 class _Failure(click.ClickException):
@@ -45,8 +51,37 @@ class _Command(click.Command):
             raise _Failure(_in_one_line(error)) from error
 
 
+_STOPS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """Ends the process.
+
+    An exception would be lost, or shown with its traceback, where other libraries call back.
+    """
+    files.remove_partial()
+    for child in multiprocessing.active_children():
+        child.kill()
+    with suppress(RuntimeError, OSError):  # where a line was just being written
+        sys.stdout.flush()
+    line = (
+        f"\nError: Stopped by {_STOPS[signal.Signals(number)]}: the same command begins again, "
+        "and a training goes on after its last whole epoch.\n"
+    )
+    with suppress(OSError):
+        os.write(2, line.encode())
+    os._exit(128 + number)
+
+
 class _Group(click.Group):
     command_class = _Command
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("standalone_mode", True):  # else the process is another's
+            for number in _STOPS:
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells set it
+                    signal.signal(number, _stop)
+        return super().__call__(*args, **kwargs)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -497,7 +532,8 @@ def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
                 click.echo(_in_one_line(error), err=True)
                 unread.append(path)
             else:
-                click.echo(f"{path}: {runtime.answer(model, image, top)}")
+                name = click.format_filename(path)
+                click.echo(f"{name}: {runtime.answer(model, image, top)}")
     if unread:
         raise InputError(
             f"All pictures must be readable; {len(unread)} of {len(pictures)} are not, the first "

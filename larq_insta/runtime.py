@@ -45,13 +45,21 @@ class LiteModel:
             )
         _check_card(card, graph.inputs[0].shape, graph.outputs[0].shape, path)
         self.card = card
+        self._shapes = graph.inputs[0].shape[1:], graph.outputs[0].shape[1:]
         self._interpreter: Interpreter | LitePool = (
             LitePool(content, processes) if processes else interpreter(content)
         )
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`."""
-        return self._interpreter.predict(np.asarray(images, np.float32))
+        """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`.
+
+        # Raises
+            InputError: if they are of another shape or not finite.
+        """
+        images = _checked(images, self._shapes[0])
+        if not len(images):  # which the interpreter does not know
+            return np.zeros((0, *self._shapes[1]), np.float32)
+        return self._interpreter.predict(images)
 
 
 class KerasModel:
@@ -73,8 +81,33 @@ class KerasModel:
         self.card = card
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`."""
-        return self.network.predict_on_batch(np.asarray(images, np.float32))
+        """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`.
+
+        # Raises
+            InputError: if they are of another shape or not finite.
+        """
+        images = _checked(images, self.network.input_shape[1:])
+        if not len(images):  # on which TensorFlow's rewriting of graphs stumbles
+            return np.zeros((0, *self.network.output_shape[1:]), np.float32)
+        return self.network.predict_on_batch(images)
+
+
+def _checked(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    images = np.asarray(images)
+    if not np.can_cast(images.dtype, np.float64):
+        raise InputError(f"Images must be numbers; got the type {images.dtype}.")
+    if images.shape[1:] != shape or images.ndim != len(shape) + 1:
+        raise InputError(
+            f"Images must be of shape (images, {', '.join(map(str, shape))}); got {images.shape}: "
+            "resize them as the model's card says."
+        )
+    images = images.astype(np.float32)
+    finite = np.isfinite(images)
+    if not finite.all():
+        raise InputError(
+            f"Images must be finite; got {images[~finite][0]}: normalize pixels from 0 to 255."
+        )
+    return images
 
 
 def _check_card(

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from conftest import run
 
-from larq_insta import checkpoints, data, files, flatbuffer, models
+from larq_insta import checkpoints, data, flatbuffer
 from larq_insta.card import Card
 
 
@@ -214,109 +214,6 @@ def test_root_scripts_are_the_same_commands(script, monkeypatch, capsys, pytestc
         runpy.run_path(str(pytestconfig.rootpath / f"{script}.py"), run_name="__main__")
     assert end.value.code == 0
     assert f"Usage: {script}.py [OPTIONS]" in capsys.readouterr().out
-
-
-TRAIN = ["train", "ReActNet18", "--filters", "4", "--epochs", "1", "--output", "{tmp}/new"]
-
-BAD = [
-    (["train", "InstaResNet", "--output", "{tmp}/new"], "Did you mean InstaResNet18?"),
-    ([*TRAIN, "--dataset", "digitz"], "Did you mean digits?"),
-    ([*TRAIN, "--dataset", "{tmp}/nowhere"], "folder must exist"),
-    ([*TRAIN, "--epochs", "0"], "`epochs` must be at least 1; got 0"),
-    ([*TRAIN, "--batch-size", "0"], "`batch_size` must be at least 1; got 0"),
-    ([*TRAIN, "--learning-rate", "-1"], "`learning_rate` must be positive; got -1.0"),
-    ([*TRAIN, "--learning-rate", "nan"], "`learning_rate` must be positive; got nan"),
-    ([*TRAIN, "--seed", "-1"], "`seed` must be at least 0"),
-    ([*TRAIN, "--image-size", "3"], "at least 8 pixels; got 3"),
-    ([*TRAIN, "--validation-share", "2"], "below 1; got 2.0"),
-    ([*TRAIN, "--filters", "4,x"], "give numbers with commas between"),
-    ([*TRAIN, "--filters", "0"], "`filters` must be positive"),
-    ([*TRAIN, "--stem", "imagenet"], "at least 32 x 32 pixels"),
-    ([*TRAIN, "--plus"], "got plus"),
-    ([*TRAIN, "--threshold", "x"], "settings are KEY=VALUE"),
-    (["train", "InstaResNet18", "--threshold", "x=1", "--output", "{tmp}/new"], "InstaThreshold"),
-    (["train", "ReActNet18"], "Missing option '--output'"),
-    (["train", "ReActNet18", "--output", "{tmp}"], "must be new or empty"),
-    (["train", "ReActNet18", "--output", "{file}/x"], "must be in a folder that can be written"),
-    (["convert", "{tmp}/no.keras", "{tmp}/new.tflite"], "must exist"),
-    (["convert", "{file}", "{tmp}/new.tflite"], "must be a .keras or .h5 file"),
-    (["convert", "{broken}.keras", "{tmp}/new.tflite"], "no whole .keras file"),
-    (["convert", "{broken}.h5", "{tmp}/new.tflite"], "is damaged"),
-    (["convert", "{model}", "{tmp}/new.onnx"], "must be called *.tflite"),
-    (["convert", "{model}", "{file}/new.tflite"], "must be in a folder that can be written"),
-    (["convert", "{model}", "{tmp}/new.tflite", "--pictures", "0"], "at least 1 picture"),
-    (["evaluate", "{tmp}/no.tflite"], "must exist"),
-    (["evaluate", "{file}"], "must be a .keras or .h5 file"),
-    (["evaluate", "{broken}.tflite"], "is cut off"),
-    (["evaluate", "{half}.tflite"], "is damaged"),
-    (["benchmark", "{half}.tflite"], "is damaged"),
-    (["benchmark", "{file}"], "must be a TFLite file"),
-    (["evaluate", "{model}", "--dataset", "{folder}"], "same picture shape and classes"),
-    (["predict", "{model}"], "Missing argument 'IMAGE...'"),
-    (["predict", "{model}", "{tmp}/no.png"], "A picture must exist; got"),
-    (["predict", "{model}", "{file}"], "must be a whole JPEG, PNG, GIF, BMP or WEBP"),
-    (["predict", "{file}", "{file}"], "must be a .keras or .h5 file"),
-    (["summary", "InstaResNet18", "--image-size", "8"], "use stem='small'"),
-    (["summary", "Nothing"], "Models are InstaResNet18"),
-    (["summary", "InstaResNet18", "--classes", "0"], "`num_classes` must be at least 1; got 0"),
-    (["convert", "{dynamic}", "{tmp}/new.tflite", "--dataset", "digits"], "fixed input size"),
-    (["demo", "--output", "{tmp}"], "must be new or empty"),
-]
-
-
-@pytest.fixture(scope="module")
-def places(trained, converted, tmp_path_factory):
-    root = tmp_path_factory.mktemp("bad")
-    (root / "text.txt").write_text("no model, no picture")
-    for source in (trained / "best.keras", converted):
-        (root / f"broken{source.suffix}").write_bytes(source.read_bytes()[:-100])
-    whole = converted.read_bytes()
-    (root / "half.tflite").write_bytes(whole[: len(whole) // 2])
-    (root / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    for name in ("a", "b"):
-        (root / "folder" / name).mkdir(parents=True)
-        for i in range(5):
-            picture = tf.io.encode_png(np.full((9, 9, 3), i, np.uint8)).numpy()
-            (root / "folder" / name / f"{i}.png").write_bytes(picture)
-    body = models.ReActNet18(input_shape=(None, None, 1), include_top=False, filters=(4,))
-    head = [tf.keras.layers.GlobalAveragePooling2D(), tf.keras.layers.Dense(10, "softmax")]
-    tf.keras.Sequential([body, *head]).save(root / "dynamic.keras")
-    return {
-        "dynamic": root / "dynamic.keras",
-        "file": root / "text.txt",
-        "broken": root / "broken",
-        "half": root / "half",
-        "folder": root / "folder",
-        "model": trained / "best.keras",
-    }
-
-
-@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])
-def test_wrong_input_gets_one_clear_line_and_exit_code_2(arguments, message, places, tmp_path):
-    (tmp_path / "kept.txt").write_text("kept")
-    output = run(*(a.format(tmp=tmp_path, **places) for a in arguments), code=2)
-    lines = [line for line in output.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1
-    assert message in lines[0]
-    assert "Traceback" not in output
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept.txt"]
-
-
-def test_a_read_only_output_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.os, "access", lambda *_: False)  # tests may run as root
-    assert "can be written" in run(*TRAIN[:-1], tmp_path / "new", code=2)
-
-
-def test_a_damaged_picture_in_a_folder_is_named(places, tmp_path):
-    shutil.copytree(places["folder"], tmp_path / "pictures")
-    for damaged in (tmp_path / "pictures").glob("*/*.png"):
-        damaged.write_bytes(damaged.read_bytes()[:40])
-    output = run(
-        "train", "ReActNet18", "--filters", "4", "--dataset", tmp_path / "pictures",
-        "--image-size", 9, "--epochs", 1, "--output", tmp_path / "run", code=2,
-    )  # fmt: skip
-    assert "Error: Every picture must be there, as a whole JPEG, PNG, GIF" in output
-    assert ".png is not: restore, repair or remove it." in output
 
 
 @pytest.mark.slow
