@@ -54,12 +54,12 @@ class LiteModel:
         """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`.
 
         # Raises
-            InputError: if they are of another shape or not finite.
+            InputError: if they are of another shape, or they or the answers not finite.
         """
         images = _checked(images, self._shapes[0])
         if not len(images):  # which the interpreter does not know
             return np.zeros((0, *self._shapes[1]), np.float32)
-        return self._interpreter.predict(images)
+        return _finite(self._interpreter.predict(images))
 
 
 class KerasModel:
@@ -84,12 +84,12 @@ class KerasModel:
         """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`.
 
         # Raises
-            InputError: if they are of another shape or not finite.
+            InputError: if they are of another shape, or they or the answers not finite.
         """
         images = _checked(images, self.network.input_shape[1:])
         if not len(images):  # on which TensorFlow's rewriting of graphs stumbles
             return np.zeros((0, *self.network.output_shape[1:]), np.float32)
-        return self.network.predict_on_batch(images)
+        return _finite(self.network.predict_on_batch(images))
 
 
 def _checked(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -108,6 +108,16 @@ def _checked(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             f"Images must be finite; got {images[~finite][0]}: normalize pixels from 0 to 255."
         )
     return images
+
+
+def _finite(answers: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(answers)
+    if not finite.all():
+        raise InputError(
+            f"A model's answers must be finite; got {answers[~finite][0]}: look at the training's "
+            "log for a loss that grew."
+        )
+    return answers
 
 
 def _check_card(
