@@ -168,11 +168,7 @@ class InstaPReLU(InstanceAware, RPReLU):
                     f"(`statistic=None`); got {getattr(self, name)!r}: set it where the statistic "
                     "is computed."
                 )
-        if isinstance(instance_aware, str):
-            instance_aware = (instance_aware,)
-        for parameter in instance_aware:
-            check_choice("instance_aware", parameter, PARAMETERS)
-        self.instance_aware = tuple(instance_aware)
+        self.instance_aware = _parameters(instance_aware)
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
@@ -187,7 +183,7 @@ class InstaPReLU(InstanceAware, RPReLU):
         training: bool | None = None,
         statistic: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        self._check_given(statistic)
+        self._check_given(inputs, statistic)
         if not self.instance_aware:
             return super().call(inputs, training)
         if training and self.fuses:
@@ -198,18 +194,22 @@ class InstaPReLU(InstanceAware, RPReLU):
             statistic = tf.stop_gradient(statistic)
         return rprelu(inputs, self._adjusted(statistic), training)
 
-    def _check_given(self, statistic: tf.Tensor | None) -> None:
+    def _check_given(self, inputs: tf.Tensor, statistic: tf.Tensor | None) -> None:
         if (statistic is None) != (self.statistic is not None):
             raise ValueError(
                 f"InstaPReLU(statistic={self.statistic!r}) must be called "
                 f"{'with' if self.statistic is None else 'without'} a statistic; got "
                 f"{'none' if statistic is None else 'one'}: change the argument or the call."
             )
-        channels = self.input_spec.axes[-1]
-        if statistic is not None and statistic.shape[-1] != channels:
+        if statistic is None:
+            return
+        batch, *positions, channels = inputs.shape
+        wanted = tf.TensorShape([batch, *[1] * len(positions), channels])
+        if not wanted.is_compatible_with(statistic.shape):
             raise ValueError(
-                f"The statistic must have the input's {channels} channels; got shape "
-                f"{statistic.shape}: let the layer compute its own where widths differ."
+                f"The statistic must be of shape {wanted}, one for each of the input's instances "
+                f"and {channels} channels; got shape {statistic.shape}: let the layer compute its "
+                "own where widths differ."
             )
 
     def _call_in_training(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -232,6 +232,18 @@ class InstaPReLU(InstanceAware, RPReLU):
             **super().get_config(),
             "instance_aware": list(self.instance_aware),
         }
+
+
+def _parameters(names: str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        names = (names,)
+    if not isinstance(names, Sequence) or len(set(names)) < len(names):
+        raise ValueError(
+            f"`instance_aware` must be some of {', '.join(PARAMETERS)}, each once; got {names!r}."
+        )
+    for name in names:
+        check_choice("instance_aware", name, PARAMETERS)
+    return tuple(names)
 
 
 def rprelu(x: tf.Tensor, parameters: list[tf.Tensor], training: bool | None) -> tf.Tensor:

@@ -103,3 +103,21 @@ class Card:
             raise InputError(
                 f"The card in {path} is damaged: {', '.join(wrong)}: use another file."
             )
+
+    def check_network(
+        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...], name: str
+    ) -> None:
+        """Whether it is the card of a network of these shapes; `name` is for messages.
+
+        # Raises
+            InputError: if not.
+        """
+        size, channels = self.preprocessing.size, self.preprocessing.channels
+        given = (*input_shape[1:], output_shape[-1])
+        wanted = (size, size, channels, len(self.class_names))
+        if given != wanted:
+            raise InputError(
+                f"A file's card must be that of its network; {name} takes {input_shape} and gives "
+                f"{output_shape}, its card says {size} pixels, {channels} channels and "
+                f"{len(self.class_names)} classes: train or convert again."
+            )

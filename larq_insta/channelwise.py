@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import tensorflow as tf
@@ -12,6 +13,24 @@ from larq_insta import statistics
 
 class ChannelwiseLayer(tf.keras.layers.Layer):
     """A layer whose weights are vectors with one entry a channel, kept in wide precision."""
+
+    FLOATS_ONLY = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._check_float(self.compute_dtype)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        # Keras does not cast integers to the layer's dtype, so that a result would be cut off.
+        self._check_float(getattr(inputs, "dtype", tf.float32))
+        return super().__call__(inputs, *args, **kwargs)
+
+    def _check_float(self, dtype: Any) -> None:
+        if self.FLOATS_ONLY and not tf.as_dtype(dtype).is_floating:
+            raise ValueError(
+                f"{type(self).__name__} computes with floating-point numbers; got "
+                f"{tf.as_dtype(dtype).name}: cast the input."
+            )
 
     def build(self, input_shape: Any) -> None:
         shape = tf.TensorShape(input_shape)
@@ -24,6 +43,10 @@ class ChannelwiseLayer(tf.keras.layers.Layer):
             raise ValueError(
                 f"{type(self).__name__} needs inputs of shape (batch, ..., channels) with a "
                 f"known number of channels; got {shape}: give the channels in the input's shape."
+            )
+        if 0 in shape[1:]:
+            raise ValueError(
+                f"{type(self).__name__} needs maps of at least one pixel and channel; got {shape}."
             )
         self.input_spec = tf.keras.layers.InputSpec(ndim=shape.rank, axes={-1: shape[-1]})
         super().build(input_shape)
@@ -61,8 +84,11 @@ class InstanceAware(ChannelwiseLayer):
     ) -> None:
         super().__init__(**kwargs)
         check_choice("normalization", normalization, self.NORMALIZATIONS)
-        if statistic_bound is not None and not statistic_bound > 0:
-            raise ValueError(f"`statistic_bound` must be None or positive; got {statistic_bound}.")
+        check_choice("stop_gradient", stop_gradient, (False, True))
+        if statistic_bound is not None and not _is_positive(statistic_bound):
+            raise ValueError(
+                f"`statistic_bound` must be None or positive; got {statistic_bound!r}."
+            )
         self.statistic = statistic
         self.normalization = normalization
         self.alpha_initializer = tf.keras.initializers.get(alpha_initializer)
@@ -123,6 +149,10 @@ class InstanceAware(ChannelwiseLayer):
 
 def _no_statistic(_x: tf.Tensor) -> tf.Tensor:
     raise AssertionError("The statistic comes from outside.")
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, Real) and float(value) > 0
 
 
 def build_inside(layer: tf.keras.layers.Layer, input_shape: Any) -> None:

@@ -54,7 +54,7 @@ def hand_over(
     # Raises
         InputError: if a weight is missing, left over, or of another shape; lists all such.
     """
-    given, wanted = _named_weights(source), _named_weights(target)
+    given, wanted = named_weights(source), named_weights(target)
     layers = set(may_be_new)
     new = {name for name in wanted if name.partition("/")[0] in layers}
     wanted = {name: weight for name, weight in wanted.items() if name in given or name not in new}
@@ -74,7 +74,8 @@ def hand_over(
         weight.assign(given[name])
 
 
-def _named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:
+def named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:
+    """All weights of a model's layers, by the names of layer and weight."""
     # Models loaded from a `.keras` file lack the layer in the names of weights.
     return {
         f"{layer.name}/{weight.name.removeprefix(layer.name + '/')}": weight

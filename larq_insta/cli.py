@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -49,6 +50,11 @@ class _Command(click.Command):
             return super().invoke(ctx)
         except InputError as error:
             raise _Failure(_in_one_line(error)) from error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            name = InputError(f"Names of files must not be so long; got {error.filename}.")
+            raise _Failure(_in_one_line(name)) from error
 
 
 _STOPS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
@@ -117,6 +123,13 @@ def _numbers(kind: type[int] | type[float], example: str) -> Callable[..., Any]:
     return parse
 
 
+def _not_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
+    # As scripts give it whose variable is not set, and which would be taken for none.
+    if value == "":
+        raise click.BadParameter("it must not be empty; got '': leave it out for the default.")
+    return value
+
+
 def _names(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
     return value.split(",") if value and value not in ("all", "all_but_largest_maps") else value
 
@@ -139,8 +152,12 @@ def _settings(_context: click.Context, _option: click.Parameter, values: tuple[s
 
 
 _data_options = _options(
-    click.option("--data-dir", help="Where TensorFlow Datasets keeps its files."),
-    click.option("--manual-dir", help="Where files lie that it need not download."),
+    click.option(
+        "--data-dir", callback=_not_empty, help="Where TensorFlow Datasets keeps its files."
+    ),
+    click.option(
+        "--manual-dir", callback=_not_empty, help="Where files lie that it need not download."
+    ),
 )
 
 _model_options = _options(
@@ -248,6 +265,7 @@ _recipe_options = _options(
 _teacher_options = _options(
     click.option(
         "--teacher",
+        callback=_not_empty,
         help="A .keras or .h5 file, efficientnet_lite0, a name of tf.keras.applications, or none.",
     ),
     click.option(
@@ -267,16 +285,22 @@ _teacher_options = _options(
 @click.argument("model")
 @click.option(
     "--dataset",
+    callback=_not_empty,
     help="digits, imagenet2012, fashion_mnist or another of TensorFlow Datasets, or a folder.",
 )
 @_data_options
-@click.option("--cache", help="Keep the contents of files in `memory`, or in a folder by its name.")
+@click.option(
+    "--cache",
+    callback=_not_empty,
+    help="Keep the contents of files in `memory`, or in a folder by its name.",
+)
 @click.option("--image-size", type=int, help="Pixels a side that the model sees.")
 @_model_options
 @_recipe_options
 @_teacher_options
 @click.option(
     "--initial-weights",
+    callback=_not_empty,
     help="A .keras or .h5 file, or a published ReActNet's for PyTorch, to start from.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -344,7 +368,11 @@ def import_weights(
 @cli.command()
 @click.argument("checkpoint", type=_path())
 @click.argument("target", metavar="OUT.tflite", type=_path())
-@click.option("--dataset", help="Pictures for the check; by default those of the training.")
+@click.option(
+    "--dataset",
+    callback=_not_empty,
+    help="Pictures for the check; by default those of the training.",
+)
 @_data_options
 @click.option("--pictures", type=int, default=256, show_default=True, help="For the check.")
 @click.option("--no-fold", is_flag=True, help="Keep the model's operations as they are.")
@@ -411,7 +439,7 @@ def convert(
 
 @cli.command()
 @click.argument("file", type=_path())
-@click.option("--dataset", help="By default the one of the training.")
+@click.option("--dataset", callback=_not_empty, help="By default the one of the training.")
 @_data_options
 def evaluate(file: Path, dataset: str | None, data_dir: str | None, manual_dir: str | None) -> None:
     """Test accuracy of FILE, a Keras checkpoint or a converted .tflite file."""
@@ -468,7 +496,7 @@ def benchmark(file: Path, runs: int, threads: int, ops: bool) -> None:
 @cli.command()
 @click.argument("checkpoint", type=_path())
 @click.argument("output", metavar="FOLDER", type=_path())
-@click.option("--dataset", help="By default the one of the training.")
+@click.option("--dataset", callback=_not_empty, help="By default the one of the training.")
 @_data_options
 @click.option("--pictures", type=click.IntRange(min=2), default=1000, show_default=True)
 def inspect(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 from larq_insta import recipes
@@ -14,6 +16,21 @@ _WHEREABOUTS = ("data_dir", "manual_dir", "cache")
 STEPS = ("activations", "both", "neither")
 _OF_EACH_STEP = ("epochs", "learning_rate", "weight_decay", "trainable")
 TRAINABLE = ("all", "channelwise")
+
+_COUNT = (Integral, "at least 1", lambda x: x >= 1)
+_POSITIVE = (Real, "positive", lambda x: x > 0)
+_NOT_NEGATIVE = (Real, "at least 0", lambda x: x >= 0)
+_NUMBERS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
+    "epochs": _COUNT,
+    "batch_size": _COUNT,
+    "learning_rate": _POSITIVE,
+    "temperature": _POSITIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "attention_weight": _NOT_NEGATIVE,
+    "hard_label_share": (Real, "from 0 to 1", lambda x: 0 <= x <= 1),
+    "seed": (Integral, "at least 0 and below 2**31", lambda x: 0 <= x < 2**31),
+}
+"""Fields of finite numbers: their kinds, and rules that they must keep."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +78,7 @@ class Configuration:
     def __post_init__(self) -> None:
         unknown = [step for step in self.steps if step not in STEPS]
         if unknown or not self.steps:
-            raise InputError(
-                f"Steps are of {', '.join(STEPS)}; got {', '.join(unknown) or 'none'}."
-            )
+            raise InputError(f"Steps are of {', '.join(STEPS)}; got {_listed(unknown) or 'none'}.")
         for name in _OF_EACH_STEP:
             object.__setattr__(self, name, self._each_step(name))
 
@@ -85,21 +100,11 @@ class Configuration:
         """
         unknown = [kind for kind in self.trainable if kind not in TRAINABLE]
         if unknown:
-            raise InputError(
-                f"`trainable` is of {' or '.join(TRAINABLE)}; got {', '.join(unknown)}."
-            )
-        self._check_least("epochs", 1, *self.epochs)
-        self._check_least("weight_decay", 0, *self.weight_decay)
-        self._check_least("batch_size", 1, self.batch_size)
-        self._check_least("attention_weight", 0, self.attention_weight)
-        self._check_positive("learning_rate", *self.learning_rate)
-        self._check_positive("temperature", self.temperature)
-        if not 0 <= self.hard_label_share <= 1:
-            raise InputError(
-                f"`hard_label_share` must be from 0 to 1; got {self.hard_label_share}."
-            )
-        if not 0 <= self.seed < 2**31:
-            raise InputError(f"`seed` must be at least 0 and below 2**31; got {self.seed}.")
+            raise InputError(f"`trainable` is of {' or '.join(TRAINABLE)}; got {_listed(unknown)}.")
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                _check_number(name, number)
 
     def identity(self) -> dict[str, Any]:
         """All that the results depend on, as JSON has it; not where files lie."""
@@ -119,14 +124,18 @@ class Configuration:
             )
         return values
 
-    @staticmethod
-    def _check_least(name: str, least: float, *values: float) -> None:
-        for value in values:
-            if not least <= value < float("inf"):
-                raise InputError(f"`{name}` must be at least {least}; got {value}.")
 
-    @staticmethod
-    def _check_positive(name: str, *values: float) -> None:
-        for value in values:
-            if not 0 < value < float("inf"):
-                raise InputError(f"`{name}` must be positive; got {value}.")
+def _check_number(name: str, number: Any) -> None:
+    kind, rule, holds = _NUMBERS[name]
+    if not isinstance(number, kind):
+        rule = "a whole number" if kind is Integral else "a number"
+    elif number == math.inf:
+        rule = "finite"
+    elif holds(number):
+        return
+    raise InputError(f"`{name}` must be {rule}; got {number!r}.")
+
+
+def _listed(values: Iterable[Any]) -> str:
+    """As they are, but for those that nobody would see."""
+    return ", ".join(str(value) or "''" for value in values)

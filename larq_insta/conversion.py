@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from larq_insta import builtin, folding, lowering, metadata
+from larq_insta import builtin, checkpoints, folding, lowering, metadata
 from larq_insta import float_weights as storage
 from larq_insta.card import Card, installed_versions
 from larq_insta.errors import InputError
@@ -54,8 +54,12 @@ def convert(
         raise InputError(f"A converted file must be called *.tflite; got {str(target)!r}.")
     if runtime not in RUNTIMES:
         raise InputError(f"A file is for the runtime {' or '.join(RUNTIMES)}; got {runtime!r}.")
+    storage.check_kind(float_weights)
     check_writable(target)
     lowering.check_convertible(model)
+    _check_weights(model)
+    _check_pictures(model, images, labels)
+    card.check_network(model.input_shape, model.output_shape, str(model.name))
     network = folding.fold(model) if fold else model
     exact = RUNTIMES[runtime](network)
     content = metadata.with_metadata(storage.store(exact, float_weights), card)
@@ -72,3 +76,23 @@ def convert(
         how = {"fold": fold, "float_weights": float_weights, "versions": installed_versions()}
         partial.write_text(json.dumps(how | report.as_dict(), indent=2) + "\n")
     return report
+
+
+def _check_weights(model: tf.keras.Model) -> None:
+    # An infinite threshold or a kernel's NaN behind a sign need not show in the answers.
+    for name, weight in checkpoints.named_weights(model).items():
+        wrong = weight.numpy()[~np.isfinite(weight.numpy())]
+        if wrong.size:
+            raise InputError(
+                f"A model's weights must be finite; {name} of {model.name} has {wrong[0]}: "
+                "use a checkpoint that trained without overflow."
+            )
+
+
+def _check_pictures(model: tf.keras.Model, images: np.ndarray, labels: np.ndarray) -> None:
+    wanted = tuple(model.input_shape[1:])
+    if len(images) == 0 or images.shape[1:] != wanted or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"The check needs pictures (pictures, {', '.join(map(str, wanted))}) and a class for "
+            f"each; got {images.shape} and {labels.shape}: give real pictures of a data set."
+        )

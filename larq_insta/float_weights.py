@@ -86,11 +86,20 @@ def store(content: bytes, kind: str) -> bytes:
     # Raises
         InputError: if there is no such kind.
     """
-    if kind not in KINDS:
-        raise InputError(f"Float weights are stored as {', '.join(KINDS)}; got {kind!r}.")
+    check_kind(kind)
     if kind == "float32":
         return content
     return _store(content, _float16 if kind == "float16" else _int8)
+
+
+def check_kind(kind: str) -> None:
+    """Whether `store` knows a kind.
+
+    # Raises
+        InputError: if not.
+    """
+    if kind not in KINDS:
+        raise InputError(f"Float weights are stored as {', '.join(KINDS)}; got {kind!r}.")
 
 
 def store_binary(content: bytes) -> bytes:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,11 @@ from larq_insta.errors import InputError, first_line
 
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5", "larq_insta.json"}
 """Of a `.keras` archive; Keras unpacks others to disk."""
+
+PATIENCE = 60
+"""Seconds that reading a checkpoint may take."""
+
+_REFUSED = 3
 
 LARGEST = 4 << 30
 """Bytes of a checkpoint's arrays, unpacked."""
@@ -100,8 +108,39 @@ _OPS = {
 def check(path: Path) -> None:
     """Whether Keras may load a `.keras` or `.h5` file.
 
+    The file is read in a process of its own, as there are damages that crash HDF5.
+
     # Raises
         InputError: if it is damaged, too large, or holds more than layers and arrays.
+    """
+    code = f"import sys; sys.path[:] = {sys.path!r}; import {__name__} as k; k.main()"
+    command = [sys.executable, "-I", "-c", code, os.fspath(path)]
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, check=False, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise _damaged(path, f"reading it takes longer than {PATIENCE} seconds") from None
+    if done.returncode == _REFUSED:
+        raise InputError(os.fsdecode(done.stdout))
+    if done.returncode:
+        raise _damaged(path, f"reading it ends with code {done.returncode}")
+
+
+def main() -> None:
+    """What `check` runs in a process of its own."""
+    try:
+        check_here(Path(sys.argv[1]))
+    except InputError as error:
+        os.write(1, os.fsencode(str(error)))
+        sys.exit(_REFUSED)
+
+
+def check_here(path: Path) -> None:
+    """The same as `check` in this process.
+
+    # Raises
+        InputError: as there.
     """
     try:
         config = _archived(path) if path.suffix == ".keras" else _of_h5(path)
@@ -109,15 +148,18 @@ def check(path: Path) -> None:
     except InputError:
         raise
     except Exception as error:  # whatever the libraries say of what they cannot read
-        raise InputError(
-            f"A checkpoint must be whole; {path} is damaged ({first_line(error)}): copy it again "
-            "or use another."
-        ) from error
+        raise _damaged(path, first_line(error)) from error
     if problem:
         raise InputError(
             f"A checkpoint must hold known layers and arrays alone; {path} holds {problem}: "
             "rebuild the model without it, from a source that you trust."
         )
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(
+        f"A checkpoint must be whole; {path} is damaged ({why}): copy it again or use another."
+    )
 
 
 def _archived(path: Path) -> Any:
@@ -172,7 +214,9 @@ def _check_arrays(file: h5py.File, path: Path) -> None:
                 )
             else:
                 size += part.size * part.dtype.itemsize
-        _check_size(size, path)
+                _check_size(size, path)
+                part[()]  # which Keras will read, too
+            dict(part.attrs)
 
 
 def _check_size(size: int, path: Path) -> None:

@@ -7,7 +7,10 @@ processes need no TensorFlow and start in a fraction of a second.
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -70,6 +73,16 @@ class LitePool:
 
 def _keep(content: bytes) -> None:
     _contents[:] = [content]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes itself
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its processes, and they would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def _predict(images: np.ndarray) -> np.ndarray:

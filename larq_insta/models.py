@@ -51,7 +51,7 @@ def get(name: str) -> Callable[..., tf.keras.Model]:
     if name in MODELS:
         return MODELS[name]
     lower = {known.lower(): known for known in MODELS}
-    nearest = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.4)
+    nearest = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.4)
     hint = f" Did you mean {lower[nearest[0]]}?" if nearest else ""
     raise InputError(f"Models are {', '.join(MODELS)}; got {name!r}.{hint}")
 

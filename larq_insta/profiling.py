@@ -133,10 +133,11 @@ def profile(model: tf.keras.Model) -> Profile:
     # Raises
         InputError: if the model is neither, or its input size is not known.
     """
-    if not model.inputs:
+    if not getattr(model, "inputs", None):
         raise InputError(
             "A model to profile must be functional or sequential with a known input; got "
-            f"{type(model).__name__} {model.name!r}: make it with tf.keras.Model(inputs, outputs)."
+            f"{type(model).__name__} {getattr(model, 'name', model)!r}: make it with "
+            "tf.keras.Model(inputs, outputs)."
         )
     for tensor in model.inputs:
         if None in tensor.shape[1:]:

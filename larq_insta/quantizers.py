@@ -146,6 +146,11 @@ class InstaSign(lq.quantizers.Quantizer):
             # `.h5` and SavedModel loading forgets packages and asks for bare names.
             known = {layer.__name__: layer for layer in (InstaThreshold, StaticThreshold)}
             threshold = tf.keras.utils.deserialize_keras_object(threshold, custom_objects=known)
+        if not isinstance(threshold, tf.keras.layers.Layer):
+            raise ValueError(
+                "`threshold` of InstaSign must be None or a layer, such as InstaThreshold(); got "
+                f"{threshold!r}."
+            )
         if getattr(threshold, "return_statistic", False):
             raise ValueError(
                 "`threshold` of InstaSign must give one output; got return_statistic=True: "

@@ -43,7 +43,7 @@ class LiteModel:
                 f"A model must have one input and one output; {path} has {len(graph.inputs)} and "
                 f"{len(graph.outputs)}: use `larq-insta convert`."
             )
-        _check_card(card, graph.inputs[0].shape, graph.outputs[0].shape, path)
+        card.check_network(graph.inputs[0].shape, graph.outputs[0].shape, str(path))
         self.card = card
         self._shapes = graph.inputs[0].shape[1:], graph.outputs[0].shape[1:]
         self._interpreter: Interpreter | LitePool = (
@@ -77,7 +77,7 @@ class KerasModel:
                 f"{path} carries no class names and preprocessing: use a checkpoint that "
                 "`larq-insta train` wrote."
             )
-        _check_card(card, self.network.input_shape, self.network.output_shape, path)
+        card.check_network(self.network.input_shape, self.network.output_shape, str(path))
         self.card = card
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -118,20 +118,6 @@ def _finite(answers: np.ndarray) -> np.ndarray:
             "log for a loss that grew."
         )
     return answers
-
-
-def _check_card(
-    card: Card, input_shape: tuple[int, ...], output_shape: tuple[int, ...], path: Path
-) -> None:
-    size, channels = card.preprocessing.size, card.preprocessing.channels
-    given = (*input_shape[1:], output_shape[-1])
-    wanted = (size, size, channels, len(card.class_names))
-    if given != wanted:
-        raise InputError(
-            f"A file's card must be that of its network; {path} takes {input_shape} and gives "
-            f"{output_shape}, its card says {size} pixels, {channels} channels and "
-            f"{len(card.class_names)} classes: train or convert again."
-        )
 
 
 def read_content(path: Path) -> bytes:

@@ -129,7 +129,7 @@ def get(name: str | None) -> Statistic:
     # Raises
         ValueError: if there is none of that name.
     """
-    if name is None or name not in _STATISTICS:
+    if not isinstance(name, str) or name not in _STATISTICS:
         known = ", ".join(_STATISTICS)
         raise ValueError(f"`statistic` must be one of {known}; got {name!r}.")
     return _STATISTICS[name]

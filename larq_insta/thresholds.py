@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import tensorflow as tf
@@ -58,7 +59,7 @@ class StaticThreshold(ChannelwiseLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.beta_initializer = tf.keras.initializers.get(beta_initializer)
-        self.beta_regularizer = tf.keras.regularizers.get(beta_regularizer)
+        self.beta_regularizer = _regularizer("beta_regularizer", beta_regularizer)
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
@@ -167,11 +168,13 @@ class InstaThreshold(InstanceAware, StaticThreshold):
             statistic, normalization, alpha_initializer, stop_gradient, statistic_bound, **kwargs
         )
         check_choice("branch_combination", branch_combination, ("add", "replace"))
-        if reduction_ratio is not None and reduction_ratio < 1:
+        check_choice("return_statistic", return_statistic, (False, True))
+        if reduction_ratio is not None and not _is_count(reduction_ratio):
             raise ValueError(
-                f"`reduction_ratio` must be None or at least 1; got {reduction_ratio}."
+                "`reduction_ratio` must be None or at least 1, a whole number; got "
+                f"{reduction_ratio!r}."
             )
-        self.alpha_regularizer = tf.keras.regularizers.get(alpha_regularizer)
+        self.alpha_regularizer = _regularizer("alpha_regularizer", alpha_regularizer)
         self.reduction_ratio = reduction_ratio
         self.branch_activation = tf.keras.activations.get(branch_activation)
         self.branch_combination = branch_combination
@@ -263,3 +266,17 @@ class InstaThreshold(InstanceAware, StaticThreshold):
             "branch_combination": self.branch_combination,
             "return_statistic": self.return_statistic,
         }
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
+
+
+def _regularizer(argument: str, value: Any) -> Any:
+    regularizer = tf.keras.regularizers.get(value)
+    # Keras takes an unknown name for the regularizer itself.
+    if isinstance(regularizer, str):
+        raise ValueError(
+            f"`{argument}` must be None, a Keras regularizer or its name; got {value!r}."
+        )
+    return regularizer

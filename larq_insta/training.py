@@ -262,7 +262,16 @@ class _Run:
         split = dataset.validation if dataset.validation.size else dataset.train
         pictures = next(iter(dataset.pictures(split, _WATCHED_PICTURES)))[0]
         watched = self.dataset.preprocessing.normalize(pictures).numpy()
-        return [keeper.copier, TensorBoardLog(folder, watched, keeper.copy), keeper]
+        check = tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: self._check_output())
+        return [keeper.copier, check, TensorBoardLog(folder, watched, keeper.copy), keeper]
+
+    def _check_output(self) -> None:
+        # Else it would be made anew, without what is needed to go on.
+        if not (self.output / "config.json").is_file():
+            raise InputError(
+                f"The output folder must stay while a training runs; {self.output} was moved or "
+                "removed: put it back and run the same command again."
+            )
 
     def _not_finite(self, trainer: Trainer, index: int, keeper: resume.Keeper) -> str:
         update = int(trainer.optimizer.iterations.numpy())
@@ -287,7 +296,7 @@ class _Run:
 
 
 def _load_data(configuration: Configuration) -> ImageDataset:
-    return data.load(
+    dataset = data.load(
         configuration.dataset,
         image_size=configuration.image_size,
         data_dir=configuration.data_dir,
@@ -295,6 +304,12 @@ def _load_data(configuration: Configuration) -> ImageDataset:
         validation_share=configuration.validation_share,
         cache=configuration.cache,
     )
+    if not dataset.train.size:
+        raise InputError(
+            "The validation share must leave pictures to train on; got "
+            f"{configuration.validation_share}, which holds out all {dataset.validation.size}."
+        )
+    return dataset
 
 
 def _test_accuracy(model: tf.keras.Model, dataset: ImageDataset) -> float:

@@ -46,6 +46,8 @@ class HalfTurn(ChannelwiseLayer):
             Functions](https://arxiv.org/abs/2003.03488), whose published checkpoints need it
     """
 
+    FLOATS_ONLY = False
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-PATIENCE = 60
+PATIENCE = 150
 """Seconds after which an attempt hangs; the machine may be busy."""
 
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE)

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import larq as lq
 import numpy as np
@@ -294,13 +295,14 @@ def test_the_report_stands_beside_the_file(rng, tmp_path):
 
 def test_a_file_that_differs_is_written_only_if_told_to(rng, tmp_path):
     target = tmp_path / "model.tflite"
-    model = binary_model(binary_conv(groups=2))
-    images = rng.normal(size=(4, 16, 16, 8)).astype(np.float32)
-    labels = np.zeros(4, np.int64)
+    stem = tf.keras.layers.Conv2D(8, 3)
+    model = binary_model(binary_conv(groups=2), stem, shape=(16, 16, 3))
+    card = replace(CARD, class_names=tuple("abcdefgh"))
+    images, labels = pictures(rng, 4), np.zeros(4, np.int64)
     with pytest.raises(InputError, match="0 of 1 did.*not written .--allow-differences would"):
-        conversion.convert(model, target, CARD, images, labels)
+        conversion.convert(model, target, card, images, labels)
     assert list(tmp_path.iterdir()) == []
-    report = conversion.convert(model, target, CARD, images, labels, allow_differences=True)
+    report = conversion.convert(model, target, card, images, labels, allow_differences=True)
     assert target.exists()
     assert "Not equal: Every binary" in report.describe()
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from larq_insta import checkpoints, data, files, runtime
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 KILLS = int(os.environ.get("LARQ_INSTA_KILLS", "3"))
 PROGRAM = (sys.executable, "-m", "larq_insta")
@@ -70,10 +70,11 @@ def fails_in_one_line(process, words):
 
 def wait_until(process, condition):
     limit = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < limit
+    while not condition() and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.02)
+    if not condition():
+        process.kill()
+        raise AssertionError(process.communicate()[1])
 
 
 def kill_at(moment, *arguments):
@@ -243,16 +244,16 @@ with written_whole(Path(sys.argv[1])) as path:
     assert not partial(tmp_path)
 
 
-@pytest.mark.parametrize("kilobytes", [250, 900])
-def test_a_training_on_a_full_disk_goes_on_when_there_is_room(
-    kilobytes, undisturbed, mounted, tmp_path
-):
-    disk = mounted(f"size={kilobytes}k")
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_a_training_on_a_full_disk_goes_on_when_there_is_room(share, undisturbed, mounted):
+    needed = sum(path.stat().st_size for path in undisturbed[0].rglob("*"))
+    disk = mounted(f"size={share * needed:.0f}")
     target = disk / "run"
     fails_in_one_line(start(*TRAIN, target), "make room")
     assert not partial(disk)
-    kept = [path for path in target.rglob("*.keras") if predicts(path)]
-    assert kept if kilobytes == 900 else not (target / "best.keras").exists()
+    kept = list(target.rglob("*.keras"))
+    assert all(map(predicts, kept))
+    assert kept or share < 0.5
     remount(disk, "size=20m")
     succeed(*TRAIN, target)
     assert_same_runs(target, undisturbed[0])
@@ -306,7 +307,7 @@ def test_a_disk_that_becomes_read_only_is_one_clear_line(undisturbed, mounted):
         ["mount", "-o", "remount,ro", str(disk)], capture_output=True, check=False
     ).returncode:
         assert process.poll() is None  # busy while a file is open for writing
-    fails_in_one_line(process, "")
+    fails_in_one_line(process, str(target))
     assert predicts(target / "step1" / "last.keras")
     remount(disk, "rw")
     succeed(*TRAIN, target)
@@ -316,7 +317,7 @@ def test_a_disk_that_becomes_read_only_is_one_clear_line(undisturbed, mounted):
 def test_pictures_that_vanish_while_training_are_one_clear_line(folder, tmp_path):
     target = tmp_path / "run"
     options = ("--dataset", folder, "--image-size", "32", "--batch-size", "4", "--epochs", "500")
-    process = start("train", "InstaResNet18", "--filters", "4", *options, "--output", target)
+    process = start("train", "InstaResNet18", "--filters", "4,8", *options, "--output", target)
     wait_until(process, (target / "log.csv").exists)
     shutil.move(folder, tmp_path / "elsewhere")
     fails_in_one_line(process, "Every picture must be there")
@@ -328,8 +329,9 @@ def test_an_output_folder_that_vanishes_while_training_is_one_clear_line(tmp_pat
     process = start(*TRAIN, target)
     wait_until(process, (target / "step1" / "log.csv").exists)
     target.rename(tmp_path / "elsewhere")
-    fails_in_one_line(process, str(target))
+    fails_in_one_line(process, f"{target} was moved or removed")
     assert predicts(tmp_path / "elsewhere" / "step1" / "last.keras")
+    assert not target.exists()
 
 
 STOPS = {signal.SIGINT: (130, "Stopped by Ctrl-C"), signal.SIGTERM: (143, "Stopped by SIGTERM")}
@@ -381,6 +383,9 @@ def test_stopped_predictions_end_at_once(kind, number, undisturbed, tmp_path):
     process = start("predict", model, *[picture] * 20_000, start_new_session=True)
     assert process.stdout.readline().startswith(str(picture))
     stops_at_once(process, number)
+    limit = time.monotonic() + 5  # a helper of multiprocessing ends a moment later
+    while running_in_session(process.pid) and time.monotonic() < limit:
+        time.sleep(0.05)
     assert not running_in_session(process.pid)
 
 

@@ -18,7 +18,7 @@ from larq_insta.errors import InputError
 
 torch = pytest.importorskip("torch")
 
-MUTATIONS = int(os.environ.get("LARQ_INSTA_MUTATIONS", "40"))
+MUTATIONS = int(os.environ.get("LARQ_INSTA_MUTATIONS", "20"))
 
 
 def read_checkpoint(path):

@@ -107,6 +107,20 @@ def test_what_unpacks_to_too_much_is_refused(archive, monkeypatch):
     path = archive(members={"larq_insta.json": bytes(10_000)})
     monkeypatch.setattr(keras_files, "LARGEST", 9_000)
     with pytest.raises(InputError, match="at most 9,000 bytes"):
+        keras_files.check_here(path)
+
+
+def test_a_file_that_crashes_its_reader_does_not_crash_us(archive, tmp_path, monkeypatch):
+    (tmp_path / "h5py.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"is damaged \(reading it ends with code -11\)"):
+        checkpoints.load(archive())
+
+
+def test_a_file_that_takes_for_ever_is_given_up(archive, monkeypatch):
+    path = archive()
+    monkeypatch.setattr(keras_files, "PATIENCE", 0.001)
+    with pytest.raises(InputError, match=r"is damaged \(reading it takes longer than"):
         checkpoints.load(path)
 
 

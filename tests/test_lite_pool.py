@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -57,6 +59,25 @@ def test_what_hangs_is_ended_and_told():
     with pytest.raises(InputError, match="took longer than 600 seconds for a picture"):
         pool.predict(np.zeros((1, 28, 28, 1), np.float32))
     assert time.monotonic() - start < 30
+
+
+def test_its_processes_end_with_a_parent_that_is_killed():
+    code = """
+import os, pathlib, signal, sys
+from larq_insta.lite_pool import LitePool
+if __name__ == "__main__":
+    pool = LitePool(pathlib.Path(sys.argv[1]).read_bytes(), 1)
+    print(pool._pool.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(FILE)], stdout=subprocess.PIPE, timeout=60, check=False
+    )
+    process = Path("/proc", done.stdout.decode().strip())
+    limit = time.monotonic() + 10
+    while process.exists() and process.joinpath("stat").read_text().split()[2] != "Z":
+        assert time.monotonic() < limit
+        time.sleep(0.1)
 
 
 def test_a_file_is_tried_out():

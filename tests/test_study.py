@@ -97,6 +97,12 @@ def test_the_report_holds_whole_rounds_alone(scores, tmp_path):
     assert (tmp_path / "effects.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_committed_report_is_that_of_the_committed_results(tmp_path):
+    answer = CliRunner().invoke(report.main, ["--output", tmp_path])
+    assert answer.exit_code == 0, answer.output
+    assert (tmp_path / "report.md").read_text() == (STUDY / "report.md").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not FASHION.is_dir(), reason="needs the Debian package dataset-fashion-mnist")
 def test_the_runner_trains_a_cell_once(tmp_path):

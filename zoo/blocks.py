@@ -5,6 +5,7 @@ factory's variable parts, `shift` (in front of a sign), `conv` and `activation`,
 """
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from larq_zoo.core.model_factory import ModelFactory
 from zookeeper import Field
 
 import larq_insta.quantizers  # noqa: F401  (registers "lean_approx_sign")
+from larq_insta import pretrained
+from larq_insta.errors import first_line
 from larq_insta.layers import HalfTurn, InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
 
 REDUCTION_RATIO = 32
@@ -122,7 +125,7 @@ class BinaryNetFactory(ModelFactory):
                 )
         if self.pad_values not in (0, 1):  # what Larq Compute Engine knows
             raise ValueError(f"`pad_values` must be 0 or 1; got {self.pad_values}.")
-        if not self.filters or min(self.filters) < 1:
+        if not self.filters or not all(isinstance(x, Integral) and x > 0 for x in self.filters):
             raise ValueError(f"`filters` must be positive numbers; got {self.filters}.")
         if self.num_classes < 1:
             raise ValueError(f"`num_classes` must be at least 1; got {self.num_classes}.")
@@ -131,17 +134,22 @@ class BinaryNetFactory(ModelFactory):
                 f"There are no ImageNet weights for {self.model_name}: nobody has published "
                 "any; use weights=None and train, or give the path of your weights."
             )
-        if self.weights is not None and not Path(self.weights).exists():
+        if self.weights is not None and not Path(self.weights).is_file():
             raise ValueError(
-                f"`weights` must be None or the path of a weights file; got {self.weights!r}, "
-                "which does not exist."
+                "`weights` must be None, the path of a weights file or a trained model's name "
+                f"({', '.join(pretrained.MODELS)}); got {self.weights!r}, which "
+                f"{'is a folder' if Path(self.weights).is_dir() else 'does not exist'}."
             )
 
     def _check_shape(self) -> None:
         shape = self.input_shape
         if self.input_tensor is not None:
+            if not tf.is_tensor(self.input_tensor):
+                raise ValueError(
+                    f"`input_tensor` must be a tensor; got {type(self.input_tensor).__name__}."
+                )
             shape = tuple(self.input_tensor.shape[1:])
-        if shape is not None and (len(shape) != 3 or not shape[-1]):
+        if shape is not None and (len(shape) != 3 or (shape[-1] or 0) < 1):
             raise ValueError(
                 f"`input_shape` must be (height, width, channels) with channels known; got {shape}."
             )
@@ -213,8 +221,17 @@ class BinaryNetFactory(ModelFactory):
             x = self.head(x)
         model = tf.keras.Model(inputs=inputs, outputs=x, name=self.model_name)
         if self.weights is not None:
-            model.load_weights(self.weights)
+            self._load_weights(model)
         return model
+
+    def _load_weights(self, model: tf.keras.Model) -> None:
+        try:
+            model.load_weights(self.weights)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"`weights` must be a file of this model's weights; got {self.weights!r} "
+                f"({first_line(error)}): use the arguments that it was saved with."
+            ) from error
 
 
 INSTA_BLOCKS = "all_but_largest_maps"

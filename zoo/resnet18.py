@@ -170,7 +170,10 @@ def InstaResNet18(
         input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
             pixels, or 8 with the small stem.
         input_tensor: Keras tensor to use as image input.
-        weights: `None` (random initialization) or the path of a weights file.
+        weights: `None` (random initialization), the path of a weights file, or
+            `"fashion_mnist"`: the trained model in the package, whose other arguments
+            (widths 16, 32, 64, the small stem, 28 x 28 grey pixels, 10 classes) then are
+            the defaults.
         include_top: Whether to end with the classifier.
         num_classes: Number of classes of the classifier.
         stem: `"imagenet"` (7x7 convolution of stride 2 and max-pooling) or `"small"` (3x3

@@ -71,6 +71,11 @@ class Scores:
         return Effect.of(ours - theirs)
 
 
+    def counts(self, row: dict) -> bool:
+        """Whether a cell belongs to a whole round."""
+        return row["seed"] in self.seeds[row["topology"]]
+
+
 def of(topology: str) -> list[Variant]:
     return [variant for variant in VARIANTS if variant.name in TOPOLOGIES[topology][-1]]
 
@@ -130,7 +135,8 @@ def report(scores: Scores, rows: list[dict]) -> Iterator[str]:
     yield ""
     yield (
         f"Written by `python studies/thresholds/report.py` from {len(rows)} cells of "
-        f"`results.jsonl`, trained from {min(row['date'] for row in rows)} to "
+        f"`results.jsonl` (those of whole rounds of seeds), trained from "
+        f"{min(row['date'] for row in rows)} to "
         f"{max(row['date'] for row in rows)} in {sum(row['seconds'] for row in rows) / 3600:.1f} "
         f"hours of one thread, at commit {', '.join(commits)}, "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -159,8 +165,9 @@ def report(scores: Scores, rows: list[dict]) -> Iterator[str]:
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
 @click.option("--output", type=click.Path(path_type=Path), default=HERE)
 def main(results: Path, output: Path) -> None:
-    rows = list(finished(results).values())
-    scores = Scores(rows)
+    finished_rows = list(finished(results).values())
+    scores = Scores(finished_rows)
+    rows = [row for row in finished_rows if scores.counts(row)]
     plot(scores, output / "effects.png")
     (output / "report.md").write_text("\n".join(report(scores, rows)) + "\n")
 
