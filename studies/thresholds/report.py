@@ -70,7 +70,6 @@ class Scores:
         ours, theirs = (self.accuracies(topology, name, part) for name in (variant, against))
         return Effect.of(ours - theirs)
 
-
     def counts(self, row: dict) -> bool:
         """Whether a cell belongs to a whole round."""
         return row["seed"] in self.seeds[row["topology"]]
