@@ -134,7 +134,7 @@ def _model(card: Card, needs: str) -> _Table:
 
 def _image(pre: Preprocessing) -> _Table:
     mean, std = np.broadcast_arrays(*(np.array(v, np.float32) for v in (pre.mean, pre.std)))
-    colours, space = _COLOURS.get(pre.channels, (f"{pre.channels} channels", 0))
+    colours, space = _COLOURS[pre.channels]
     normalization = _Table("NormalizationOptions", {"mean": mean, "std": std})
     return _Table(
         "TensorMetadata",

@@ -16,7 +16,7 @@ from larq_insta.float_weights import store, unpack
 from larq_insta.metadata import with_metadata
 from larq_insta.preprocessing import Preprocessing, photo_preprocessing
 
-RGB, GREY, UNKNOWN = 1, 2, 0
+RGB, GREY = 1, 2
 PHOTO = photo_preprocessing(16)
 
 
@@ -99,7 +99,6 @@ def test_tools_find_the_names_of_classes(content):
         (PHOTO, RGB),
         (Preprocessing(16, 3), RGB),
         (Preprocessing(16, 1), GREY),
-        (Preprocessing(16, 4, mean=(1.0, 2.0, 3.0, 4.0)), UNKNOWN),
     ],
 )
 def test_tools_find_the_scaling(content, pre, space):
