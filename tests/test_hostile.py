@@ -163,12 +163,14 @@ def test_arrays_must_lie_in_the_file(prank, message, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The `keras.initializers.serialize")
 @pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetV2B0", "ConvNeXtTiny"])
 def test_models_of_keras_are_harmless(name, tmp_path):
     model = getattr(tf.keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=3)
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     model.save(tmp_path / "model.keras")
-    assert checkpoints.load(tmp_path / "model.keras").count_params() == model.count_params()
+    # Not `checkpoints.load`: Keras itself cannot read back a ConvNeXt.
+    keras_files.check_here(tmp_path / "model.keras")
 
 
 def set_(value, *path):
