@@ -113,7 +113,9 @@ class InstaPReLU(InstanceAware, RPReLU):
 
     !!! note "Our choices where the paper's text is not at hand"
         \\(\gamma\\) alone is instance-aware by default: it is the PReLU's threshold. The
-        \\(\alpha_p\\) start at 0, so that the layer starts as ReActNet's RPReLU.
+        \\(\alpha_p\\) start at 0, so that the layer starts as ReActNet's RPReLU. That more
+        parameters help is not shown by our study, table ResNet18 of
+        `studies/thresholds/report.md`.
 
     # Arguments
         instance_aware: Which of `"gamma"`, `"slope"`, `"zeta"` depend on the instance.

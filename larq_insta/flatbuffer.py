@@ -32,7 +32,7 @@ TYPES = {
     schema.TensorType.UINT8: np.uint8,
     schema.TensorType.BOOL: np.bool_,
 }
-_IDENTIFIER = b"TFL3"
+IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # of constants, as TFLite wants them
 
 
@@ -238,7 +238,7 @@ def unpack(content: bytes) -> schema.ModelT:
 def pack(model: schema.ModelT) -> bytes:
     """The content of a file of these parts, without those that say nothing."""
     builder = _Builder(1024)
-    builder.Finish(_tidied(model).Pack(builder), _IDENTIFIER)
+    builder.Finish(_tidied(model).Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
 

@@ -14,8 +14,6 @@ from larq_compute_engine.mlir.python import tflite_schema as schema
 from larq_insta import flatbuffer
 from larq_insta.errors import InputError, first_line
 
-IDENTIFIER = b"TFL3"
-
 _MOST_PARTS = 100_000
 """Entries of all tables of a file; a ResNet-152 has some thousands."""
 
@@ -31,7 +29,7 @@ def check(content: bytes, name: str) -> None:
     # Raises
         InputError: if it is no TFLite file, damaged, or needs operators that are not here.
     """
-    if content[4:8] != IDENTIFIER:
+    if content[4:8] != flatbuffer.IDENTIFIER:
         raise InputError(
             f"A converted model must be a TFLite file; {name} is none: use `larq-insta convert`."
         )

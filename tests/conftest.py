@@ -1,5 +1,6 @@
 """Seeds, and the small trained model that several tests look at."""
 
+import csv
 import os
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def run(*arguments, code=0):
         raise result.exception
     assert result.exit_code == code, result.output
     return result.output
+
+
+def log(folder):
+    """All rows of the log but the time, which no two runs share."""
+    with (folder / "log.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
 def arrays(batches):

@@ -3,7 +3,6 @@
 LARQ_INSTA_KILLS is how often each command is killed; a long run has 20.
 """
 
-import csv
 import os
 import resource
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import log
 
 from larq_insta import checkpoints, data, files, runtime
 
@@ -90,12 +90,6 @@ def kill_at(moment, *arguments):
 
 def moments(seed, seconds):
     return np.random.default_rng(seed).uniform(0.0, seconds, KILLS)
-
-
-def log(folder):
-    """All rows of the log but the time, which no two runs share."""
-    with (folder / "log.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
 def names(folder):

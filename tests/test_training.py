@@ -1,6 +1,5 @@
 """One update, two steps, resumption, and what training says to wrong input."""
 
-import csv
 import json
 import re
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run
+from conftest import log, run
 
 from larq_insta import checkpoints, models, recipes, resume, runs, training
 from larq_insta.card import Card
@@ -44,12 +43,6 @@ def weights(path):
 def assert_same_weights(a, b):
     for x, y in zip(weights(a), weights(b), strict=True):
         np.testing.assert_array_equal(x, y)
-
-
-def log(folder):
-    """All rows of the log but the time, which no two runs share."""
-    with (folder / "log.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
 @pytest.fixture
