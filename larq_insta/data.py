@@ -13,7 +13,13 @@ from larq_insta import pictures, tfds_data
 from larq_insta.caching import with_cache
 from larq_insta.dataset import ImageDataset, Split
 from larq_insta.errors import InputError, first_line
-from larq_insta.preprocessing import Preprocessing, photo_crops, photo_preprocessing, shifts
+from larq_insta.preprocessing import (
+    LARGEST_SIZE,
+    Preprocessing,
+    photo_crops,
+    photo_preprocessing,
+    shifts,
+)
 
 _SPLIT_SEED = 0
 
@@ -48,8 +54,12 @@ def load(
         raise InputError(
             f"The validation share must be at least 0 and below 1; got {validation_share}."
         )
-    if image_size is not None and image_size < 8:
-        raise InputError(f"The image size must be at least 8 pixels; got {image_size}.")
+    if image_size is not None and not 8 <= image_size <= LARGEST_SIZE:
+        raise InputError(
+            f"The image size must be from 8 to {LARGEST_SIZE} pixels; got {image_size}."
+        )
+    if not name:
+        raise InputError("A data set must have a name; got '': write ./ for this folder.")
     if name == "digits":
         return _digits(image_size, validation_share)
     if "/" in name or "\\" in name or Path(name).is_dir():

@@ -65,8 +65,13 @@ def inspect(model: tf.keras.Model, images: np.ndarray) -> list[LayerInspection]:
         images: Normalised pictures `(instances, height, width, channels)`.
 
     # Raises
-        InputError: if no layer is instance-aware, or a threshold is not finite.
+        InputError: if no layer is instance-aware, the pictures do not fit the model, or a
+            threshold is not finite.
     """
+    if not len(images) or not model.input.shape[1:].is_compatible_with(images.shape[1:]):
+        raise InputError(
+            f"Pictures to inspect must be {model.input.shape} of at least one; got {images.shape}."
+        )
     layers = instance_aware(model)
     if not layers:
         raise InputError(

@@ -13,8 +13,9 @@ from larq_insta.errors import InputError
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
-_LARGEST_SIZE = 16_384
-_SIZES = f"whole and from 1 to {_LARGEST_SIZE}"
+LARGEST_SIZE = 16_384
+"""Pixels a side that a model may see."""
+_SIZES = f"whole and from 1 to {LARGEST_SIZE}"
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From contents (a picture or those of its file) and a seed of shape (2,) to a training picture."""
@@ -49,7 +50,7 @@ class Preprocessing:
         lengths = (1, self.channels)
         colours = f"finite numbers, one or {self.channels}"
         return {
-            "size": (isinstance(self.size, int) and 1 <= self.size <= _LARGEST_SIZE, _SIZES),
+            "size": (isinstance(self.size, int) and 1 <= self.size <= LARGEST_SIZE, _SIZES),
             "channels": (self.channels in (1, 3), "1 or 3"),
             "crop": (_are_numbers((self.crop,)) and 0 < self.crop <= 1, "in (0, 1]"),
             "mean": (_are_numbers(self.mean) and len(self.mean) in lengths, colours),

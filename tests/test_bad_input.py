@@ -20,6 +20,7 @@ from larq_insta import (
     data,
     distillation,
     files,
+    inspection,
     models,
     pretrained,
     runtime,
@@ -91,13 +92,13 @@ COMMANDS = [
     ([*TRAIN, "--attention-weight", "-1"], "`attention_weight` must be at least 0; got -1.0"),
     ([*TRAIN, "--seed", "-1"], "`seed` must be at least 0"),
     ([*TRAIN, "--seed", "2147483648"], "below 2**31; got 2147483648"),
-    ([*TRAIN, "--image-size", "3"], "at least 8 pixels; got 3"),
-    ([*TRAIN, "--image-size", "-8"], "at least 8 pixels; got -8"),
+    ([*TRAIN, "--image-size", "3"], "from 8 to 16384 pixels; got 3"),
+    ([*TRAIN, "--image-size", "-8"], "from 8 to 16384 pixels; got -8"),
     ([*TRAIN, "--validation-share", "2"], "below 1; got 2.0"),
     ([*TRAIN, "--validation-share", "-0.1"], "below 1; got -0.1"),
     ([*TRAIN, "--validation-share", "nan"], "below 1; got nan"),
     ([*TRAIN, "--validation-share", "0.9999"], "must leave pictures to train on; got 0.9999"),
-    ([*TRAIN, "--image-size", "20000"], "from 1 to 16384; got 20000"),
+    ([*TRAIN, "--image-size", "20000"], "from 8 to 16384 pixels; got 20000"),
     ([*TRAIN, "--filters", "4,x"], "give numbers with commas between"),
     ([*TRAIN, "--filters", ""], "give numbers with commas between"),
     ([*TRAIN, "--filters", "0"], "`filters` must be positive"),
@@ -364,6 +365,10 @@ def model(**arguments):
     return lambda: models.InstaResNet18(**{**SMALL, "insta_blocks": "all", **arguments})
 
 
+def inspect(*shape):
+    return lambda: inspection.inspect(model()(), np.zeros(shape, np.float32))
+
+
 def checked(**values):
     return lambda: Configuration("ReActNet18", **values).check()
 
@@ -459,6 +464,10 @@ FUNCTIONS = {
     "a model's channels": (lambda: models.ReActNet18(input_shape=(64, 64, None)), "None"),
     "a model's filters": (lambda: models.ReActNet18(filters=()), "got ()"),
     "a model's negative filters": (lambda: models.ReActNet18(filters=(4, -1)), "(4, -1)"),
+    "a model's one filter": (model(filters=4), "write (4, ...)"),
+    "a model's no filters": (model(filters=None), "value None"),
+    "a model's one size": (model(input_shape=28), "write (28, ...)"),
+    "a model's one block": (model(insta_blocks=3), "write (3, ...)"),
     "a model's broken filters": (model(filters=(4, 2.5)), "got (4, 2.5)"),
     "a model's channels below 0": (model(input_shape=(8, 8, -1)), "got (8, 8, -1)"),
     "a model's classes in words": (model(num_classes="3"), "num_classes.* value '3'"),
@@ -487,6 +496,10 @@ FUNCTIONS = {
     "a profile of a layer": (lambda: larq_insta.profile(tf.keras.layers.Dense(1)), "Dense"),
     "a data set": (lambda: data.load("digitz"), "digits"),
     "a data set's size": (lambda: data.load("digits", image_size=2), "got 2"),
+    "a data set's large size": (lambda: data.load("digits", image_size=20_000), "from 8 to 16384"),
+    "a data set without a name": (lambda: data.load(""), "write ./"),
+    "pictures to inspect": (inspect(1, 8, 8, 3), "got (1, 8, 8, 3)"),
+    "no pictures to inspect": (inspect(0, 8, 8, 1), "got (0, 8, 8, 1)"),
     "a data set's share": (lambda: data.load("digits", validation_share=1.0), "got 1.0"),
     "a data set's folder": (lambda: data.load("./nowhere"), "nowhere"),
     "a model file": (lambda: runtime.open_model(Path("no.tflite")), "'no.tflite'"),

@@ -93,6 +93,15 @@ def add(x: tf.Tensor, shortcut: tf.Tensor, name: str) -> tf.Tensor:
     return tf.keras.layers.Add(name=f"{name}_add")([x, shortcut])
 
 
+def as_tuple(name: str, values: Any) -> Any:
+    """A sequence as fields take it; `None` and names stay."""
+    if values is None or isinstance(values, str):
+        return values
+    if not isinstance(values, Iterable):
+        raise ValueError(f"`{name}` must be a sequence; got {values!r}: write ({values!r}, ...).")
+    return tuple(values)
+
+
 class BinaryNetFactory(ModelFactory):
     """A network with ReActNet's static thresholds and activations.
 

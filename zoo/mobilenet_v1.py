@@ -13,6 +13,7 @@ from larq_insta.zoo.blocks import (
     BinaryNetFactory,
     WithInstaLayers,
     add,
+    as_tuple,
     batch_norm,
     halve,
 )
@@ -135,7 +136,7 @@ def ReActNetA(
             Functions](https://arxiv.org/abs/2003.03488)
     """
     return ReActNetAFactory(
-        input_shape=None if input_shape is None else tuple(input_shape),
+        input_shape=as_tuple("input_shape", input_shape),
         input_tensor=input_tensor,
         weights=weights,
         include_top=include_top,
@@ -145,7 +146,7 @@ def ReActNetA(
         float_weights=float_weights,
         pad_values=pad_values,
         half_turn=half_turn,
-        filters=tuple(filters),
+        filters=as_tuple("filters", filters),
     ).build()
 
 
@@ -225,7 +226,7 @@ def InstaMobileNetV1(
             Threshold](https://arxiv.org/abs/2204.07439)
     """
     return InstaMobileNetV1Factory(
-        input_shape=None if input_shape is None else tuple(input_shape),
+        input_shape=as_tuple("input_shape", input_shape),
         input_tensor=input_tensor,
         weights=weights,
         include_top=include_top,
@@ -235,9 +236,9 @@ def InstaMobileNetV1(
         float_weights=float_weights,
         pad_values=pad_values,
         half_turn=half_turn,
-        filters=tuple(filters),
+        filters=as_tuple("filters", filters),
         plus=plus,
-        insta_blocks=insta_blocks if isinstance(insta_blocks, str) else tuple(insta_blocks),
+        insta_blocks=as_tuple("insta_blocks", insta_blocks),
         reuse_statistics=reuse_statistics,
         threshold=threshold,
         prelu=prelu,

@@ -12,6 +12,7 @@ from larq_insta.zoo.blocks import (
     BinaryNetFactory,
     WithInstaLayers,
     add,
+    as_tuple,
     batch_norm,
     halve,
 )
@@ -121,7 +122,7 @@ def ReActNet18(
             Functions](https://arxiv.org/abs/2003.03488)
     """
     return ReActNet18Factory(
-        input_shape=None if input_shape is None else tuple(input_shape),
+        input_shape=as_tuple("input_shape", input_shape),
         input_tensor=input_tensor,
         weights=weights,
         include_top=include_top,
@@ -131,7 +132,7 @@ def ReActNet18(
         float_weights=float_weights,
         pad_values=pad_values,
         half_turn=half_turn,
-        filters=tuple(filters),
+        filters=as_tuple("filters", filters),
     ).build()
 
 
@@ -214,7 +215,7 @@ def InstaResNet18(
             Threshold](https://arxiv.org/abs/2204.07439)
     """
     return InstaResNet18Factory(
-        input_shape=None if input_shape is None else tuple(input_shape),
+        input_shape=as_tuple("input_shape", input_shape),
         input_tensor=input_tensor,
         weights=weights,
         include_top=include_top,
@@ -224,9 +225,9 @@ def InstaResNet18(
         float_weights=float_weights,
         pad_values=pad_values,
         half_turn=half_turn,
-        filters=tuple(filters),
+        filters=as_tuple("filters", filters),
         plus=plus,
-        insta_blocks=insta_blocks if isinstance(insta_blocks, str) else tuple(insta_blocks),
+        insta_blocks=as_tuple("insta_blocks", insta_blocks),
         reuse_statistics=reuse_statistics,
         threshold=threshold,
         prelu=prelu,
