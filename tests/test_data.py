@@ -102,7 +102,7 @@ def test_folder_with_train_and_test(folder, tmp_path_factory):
         ("fashion_mnst", {}, r"Did you mean fashion_mnist\?"),
         ("./no/such/folder", {}, "folder must exist"),
         ("digits", {"validation_share": 1.0}, "below 1; got 1.0"),
-        ("digits", {"image_size": 4}, "at least 8 pixels; got 4"),
+        ("digits", {"image_size": 4}, "from 8 to 16384 pixels; got 4"),
     ],
 )
 def test_bad_arguments_are_refused(name, arguments, message):
