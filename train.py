@@ -1,6 +1,6 @@
 """Trains a model: `python train.py --help`, the same as `larq-insta train`."""
 
-from larq_insta.cli import train
+from larq_insta.cli.train import train
 
 if __name__ == "__main__":
     train()

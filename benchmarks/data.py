@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import click
 import tensorflow as tf
 from larq_zoo.training.data import preprocess_image_bytes
 
-from larq_insta.dataset import PHOTO_BUFFER, ImageDataset, Split
-from larq_insta.preprocessing import photo_crops, photo_preprocessing
+from larq_insta.data.dataset import PHOTO_BUFFER, ImageDataset, Split
+from larq_insta.data.preprocessing import decode, photo_crops, photo_preprocessing
 
 BATCH = 128
 
@@ -27,7 +28,15 @@ def our_batches(files: tf.data.Dataset, count: int) -> tf.data.Dataset:
     pre = photo_preprocessing(224, resampling="bicubic")
     part = Split(files, count, PHOTO_BUFFER)
     dataset = ImageDataset(
-        "files", ("a",), pre, photo_crops(pre), pre.decode, part, part, part, tf.io.read_file
+        "files",
+        ("a",),
+        pre,
+        photo_crops(pre),
+        partial(decode, pre),
+        part,
+        part,
+        part,
+        tf.io.read_file,
     )
     return dataset.training_batches(BATCH, seed=0, epochs=range(1))
 

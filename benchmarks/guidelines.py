@@ -49,7 +49,8 @@ def settings(topology: str, plus: bool) -> Iterator[tuple[str, str, dict[str, An
 
 
 def cost(name: str, arguments: dict[str, Any], size: int) -> Cost:
-    from larq_insta import lowering, models, profile
+    from larq_insta import models, profile
+    from larq_insta.conversion import lowering
 
     model = models.get(name)(input_shape=(size, size, 3), **arguments)
     content = lowering.lower_as_trained(model)
@@ -81,7 +82,7 @@ def accuracies(
 ) -> list[float]:
     """Test accuracies of the seeds."""
     from larq_insta import training
-    from larq_insta.configuration import Configuration
+    from larq_insta.training.configuration import Configuration
 
     return [
         training.train(

@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 import torch
 
-from larq_insta import conversion, models, tfds_data, weights
-from larq_insta.card import Card
-from larq_insta.preprocessing import photo_preprocessing
+from larq_insta import conversion, models, weights
+from larq_insta.data import tfds
+from larq_insta.data.preprocessing import photo_preprocessing
+from larq_insta.lite.card import Card
 from larq_insta.runtime import LiteModel
 from larq_insta.zoo.mobilenet_v1 import FILTERS
 
@@ -35,8 +36,7 @@ NETWORKS = {
 
 def photographs(paths: tuple[Path, ...]) -> np.ndarray:
     pre = photo_preprocessing(SIZE)
-    pictures = [pre.resize(pre.decode(tf.io.read_file(str(path)))) for path in paths]
-    return pre.normalize(tf.stack(pictures)).numpy()
+    return np.stack([pre.read(path) for path in paths])
 
 
 def compare(name: str, oracle: torch.nn.Module, pictures: np.ndarray, folder: Path) -> str:
@@ -50,7 +50,7 @@ def compare(name: str, oracle: torch.nn.Module, pictures: np.ndarray, folder: Pa
     network = tf.keras.Model(model.input, [*ends, model.get_layer("head_logits").output])
     *found, logits = network.predict(pictures, batch_size=5, verbose=0)
     flips = sum(int(((a >= 0) != (b >= 0)).sum()) for a, b in zip(found, signs, strict=True))
-    names = tfds_data.class_names("imagenet2012")
+    names = tfds.class_names("imagenet2012")
     card = Card(name, {}, "imagenet2012", names, photo_preprocessing(SIZE))
     report = conversion.convert(model, target, card, pictures, expected.argmax(-1))
     answers = LiteModel(target).predict(pictures).argmax(-1)

@@ -23,9 +23,10 @@ import numpy as np
 import tensorflow as tf
 from intervals import median_interval
 
-from larq_insta import builtin, float_weights, folding, lowering, models, weights
-from larq_insta.benchmarking import Stopwatch
-from larq_insta.flatbuffer import Graph
+from larq_insta import models, weights
+from larq_insta.conversion import builtin, float_weights, folding, lowering
+from larq_insta.lite.benchmarking import Stopwatch
+from larq_insta.lite.graph import Graph
 
 YARDSTICKS = (lqz.sota.QuickNet, lqz.literature.BinaryResNetE18, lqz.literature.RealToBinaryNet)
 

@@ -52,8 +52,8 @@ def work(pipe: Connection, name: str, arguments: dict[str, Any], size: int, batc
     import tensorflow as tf
 
     from larq_insta import models
-    from larq_insta.preprocessing import photo_preprocessing
-    from larq_insta.trainer import Trainer
+    from larq_insta.data.preprocessing import photo_preprocessing
+    from larq_insta.training.trainer import Trainer
 
     tf.keras.utils.set_random_seed(0)
     trainer = Trainer(

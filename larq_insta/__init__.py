@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from larq_insta.version import __version__
+
 if TYPE_CHECKING:
     from larq_insta import conversion, data, models, runtime, statistics, training, weights
-    from larq_insta.layers import HalfTurn, InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
-    from larq_insta.profiling import profile
-    from larq_insta.quantizers import InstaSign
-
-__version__ = "0.1.0"
+    from larq_insta.layers import (
+        HalfTurn,
+        InstaPReLU,
+        InstaSign,
+        InstaThreshold,
+        RPReLU,
+        StaticThreshold,
+    )
+    from larq_insta.reports.profiling import profile
 
 __all__ = [
     "HalfTurn",
@@ -24,6 +30,7 @@ __all__ = [
     "InstaThreshold",
     "RPReLU",
     "StaticThreshold",
+    "__version__",
     "conversion",
     "data",
     "models",
@@ -37,11 +44,11 @@ __all__ = [
 _HOMES = {
     "HalfTurn": "layers",
     "InstaPReLU": "layers",
-    "InstaSign": "quantizers",
+    "InstaSign": "layers",
     "InstaThreshold": "layers",
     "RPReLU": "layers",
     "StaticThreshold": "layers",
-    "profile": "profiling",
+    "profile": "reports.profiling",
 }
 
 
@@ -61,10 +68,10 @@ def __dir__() -> list[str]:
 # would make `larq-insta --help` take seconds.
 @wrapt.when_imported("larq")
 def _register_with_larq(_larq: ModuleType) -> None:
-    importlib.import_module("larq_insta.quantizers")
+    importlib.import_module("larq_insta.layers")
 
 
 @wrapt.when_imported("tensorflow")
 def _register_with_tensorflow(_tensorflow: ModuleType) -> None:
     if "larq" not in sys.modules:  # else Larq is just importing TensorFlow
-        importlib.import_module("larq_insta.quantizers")
+        importlib.import_module("larq_insta.layers")

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_insta.errors import InputError, first_line
+from larq_insta.lite.errors import InputError, first_line
 from larq_insta.zoo.mobilenet_v1 import (
     InstaMobileNetV1,
     InstaMobileNetV1Factory,

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 
 from larq_insta.cli import cli
 
+FIXTURES = Path(__file__).parent / "fixtures"
+
 # No deadline, as first calls trace graphs; few examples, as every one runs TensorFlow.
 hypothesis.settings.register_profile(
     "larq_insta", deadline=None, max_examples=20, derandomize=True, database=None

@@ -103,7 +103,7 @@ def _watch(process, progress) -> bool:
 
 def _attempts(attempt, original: Path, folder: Path, progress, count: int) -> None:
     os.chdir(folder)
-    from larq_insta.errors import InputError
+    from larq_insta.lite.errors import InputError
 
     content = original.read_bytes()
     for number in range(progress.value, count):

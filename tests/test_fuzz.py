@@ -13,8 +13,10 @@ from fuzzing import attack
 from PIL import Image
 
 import larq_insta
-from larq_insta import checkpoints, pictures, pretrained, runtime, torch_files
-from larq_insta.errors import InputError
+from larq_insta import runtime
+from larq_insta.checkpoints import keras_files, torch_files
+from larq_insta.lite import packaged, pictures
+from larq_insta.lite.errors import InputError
 
 torch = pytest.importorskip("torch")
 
@@ -22,7 +24,7 @@ MUTATIONS = int(os.environ.get("LARQ_INSTA_MUTATIONS", "20"))
 
 
 def read_checkpoint(path):
-    checkpoints.load(path)
+    keras_files.load(path)
 
 
 def run_lite(path):
@@ -92,7 +94,7 @@ def test_checkpoints(suffix, tmp_path):
 
 @pytest.mark.slow
 def test_lite_files(tmp_path):
-    check_attack(run_lite, pretrained.converted("fashion_mnist"), tmp_path)
+    check_attack(run_lite, packaged.converted("fashion_mnist"), tmp_path)
 
 
 @pytest.mark.slow

@@ -9,10 +9,13 @@ import h5py
 import pytest
 import tensorflow as tf
 
-from larq_insta import checkpoints, flatbuffer, keras_files, lite_files, pretrained, runtime
-from larq_insta.errors import InputError
+from larq_insta import runtime
+from larq_insta.checkpoints import contents, keras_files
+from larq_insta.lite import checks, flatbuffer, packaged
+from larq_insta.lite.errors import InputError
+from larq_insta.zoo import pretrained
 
-LITE = pretrained.converted("fashion_mnist").read_bytes()
+LITE = packaged.converted("fashion_mnist").read_bytes()
 
 
 def tiny():
@@ -45,7 +48,7 @@ def archive(tmp_path):
 
 
 def test_what_was_not_changed_is_read(archive):
-    assert [layer.name for layer in checkpoints.load(archive()).layers] == ["dense"]
+    assert [layer.name for layer in keras_files.load(archive()).layers] == ["dense"]
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
@@ -55,7 +58,7 @@ def test_lambda_layers_are_refused(suffix, tmp_path):
     touch = tf.keras.layers.Lambda(lambda x: x + 1)
     tf.keras.Sequential([tf.keras.Input((3,)), touch]).save(path)
     with pytest.raises(InputError, match=r"holds code \(.*\): rebuild the model without it"):
-        checkpoints.load(path)
+        keras_files.load(path)
 
 
 FOREIGN = {
@@ -86,42 +89,42 @@ def test_foreign_parts_are_refused(layer, archive, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     path = archive(layer)
     with pytest.raises(InputError, match="must hold known layers and arrays alone"):
-        checkpoints.load(path)
+        keras_files.load(path)
     assert not (tmp_path / "run").exists()
 
 
 def test_foreign_parts_deep_inside_are_refused(archive):
     dense = {"config": {"units": 2, "activation": {"a": [{"class_name": "X", "module": "os"}]}}}
     with pytest.raises(InputError, match="X of the module os"):
-        checkpoints.load(archive(dense))
+        keras_files.load(archive(dense))
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "assets/layer/file", "/tmp/x", "config.json"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_other_members_are_refused(name, archive):
     with pytest.raises(InputError, match="must have the members"):
-        checkpoints.load(archive(members={name: "{}"}))
+        keras_files.load(archive(members={name: "{}"}))
 
 
 def test_what_unpacks_to_too_much_is_refused(archive, monkeypatch):
     path = archive(members={"larq_insta.json": bytes(10_000)})
     monkeypatch.setattr(keras_files, "LARGEST", 9_000)
     with pytest.raises(InputError, match="at most 9,000 bytes"):
-        keras_files.check_here(path)
+        contents.check_here(path)
 
 
 def test_a_file_that_crashes_its_reader_does_not_crash_us(archive, tmp_path, monkeypatch):
     (tmp_path / "h5py.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=r"is damaged \(reading it ends with code -11\)"):
-        checkpoints.load(archive())
+        keras_files.load(archive())
 
 
 def test_a_file_that_takes_for_ever_is_given_up(archive, monkeypatch):
     path = archive()
     monkeypatch.setattr(keras_files, "PATIENCE", 0.001)
     with pytest.raises(InputError, match=r"is damaged \(reading it takes longer than"):
-        checkpoints.load(path)
+        keras_files.load(path)
 
 
 def external_link(file, other):
@@ -159,7 +162,7 @@ def test_arrays_must_lie_in_the_file(prank, message, tmp_path):
     with h5py.File(tmp_path / "model.h5", "w") as file:
         prank(file, tmp_path / "other")
     with pytest.raises(InputError, match=message):
-        checkpoints.load(tmp_path / "model.h5")
+        keras_files.load(tmp_path / "model.h5")
 
 
 @pytest.mark.slow
@@ -169,8 +172,8 @@ def test_models_of_keras_are_harmless(name, tmp_path):
     model = getattr(tf.keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=3)
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     model.save(tmp_path / "model.keras")
-    # Not `checkpoints.load`: Keras itself cannot read back a ConvNeXt.
-    keras_files.check_here(tmp_path / "model.keras")
+    # Not `keras_files.load`: Keras itself cannot read back a ConvNeXt.
+    contents.check_here(tmp_path / "model.keras")
 
 
 def set_(value, *path):
@@ -225,21 +228,21 @@ def test_constants_must_have_the_size_of_their_tensors():
     )
     constant.shape = [int(length) + 1 for length in constant.shape]
     with pytest.raises(InputError, match="bytes instead of"):
-        lite_files.check(flatbuffer.pack(model), "it")
+        checks.check(flatbuffer.pack(model), "it")
 
 
 def test_tables_that_share_their_parts_are_not_unpacked(monkeypatch):
-    monkeypatch.setattr(lite_files, "_MOST_PARTS", 100)
+    monkeypatch.setattr(checks, "_MOST_PARTS", 100)
     monkeypatch.setattr(flatbuffer, "unpack", lambda _: pytest.fail("was unpacked"))
     with pytest.raises(InputError, match=r"is damaged \([0-9,]+ parts\)"):
-        lite_files.check(LITE, "it")
+        checks.check(LITE, "it")
 
 
 def test_several_graphs_are_refused():
     model = flatbuffer.unpack(LITE)
     model.subgraphs = [model.subgraphs[0], copy.copy(model.subgraphs[0])]
     with pytest.raises(InputError, match="2 graphs instead of one"):
-        lite_files.check(flatbuffer.pack(model), "it")
+        checks.check(flatbuffer.pack(model), "it")
 
 
 def card_changed(path, target, **changes):
@@ -285,7 +288,7 @@ def test_cards_must_fit_their_networks(changes, message, tmp_path):
 def test_cards_of_converted_files_must_fit_too(tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(flatbuffer.pack(flatbuffer.unpack(LITE)))
-    card = runtime.LiteModel(pretrained.converted("fashion_mnist")).card
+    card = runtime.LiteModel(packaged.converted("fashion_mnist")).card
     card.__class__(**{**card.__dict__, "class_names": ("a", "b")}).append_to(path)
     with pytest.raises(InputError, match=r"takes \(1, 28, 28, 1\) and gives \(1, 10\), its card"):
         runtime.open_model(path)

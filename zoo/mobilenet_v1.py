@@ -1,32 +1,43 @@
 """MobileNetV1 with binary 3x3 and 1x1 convolutions: ReActNetA and InstaMobileNetV1."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated
 
 import tensorflow as tf
 from zookeeper import Field, factory
 
-from larq_insta.pretrained import takes_names
-from larq_insta.zoo.blocks import (
-    INSTA_BLOCKS,
-    BinaryNetFactory,
-    WithInstaLayers,
-    add,
-    as_tuple,
-    batch_norm,
-    halve,
-)
+from larq_insta.zoo.blocks import add, batch_norm, halve
+from larq_insta.zoo.factory import BinaryNetFactory
+from larq_insta.zoo.instance_aware import WithInstaLayers
+from larq_insta.zoo.options import InstaOptions, Options, fields_of, model_function
 
 FILTERS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReActNetAOptions(Options):
+    """Arguments of `ReActNetA`."""
+
+    filters: Annotated[
+        Sequence[int],
+        "Width of the stem, then of each block; each equals its predecessor or is twice as "
+        "large, and every doubling but the first block's halves the map.",
+    ] = FILTERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstaMobileNetV1Options(InstaOptions, ReActNetAOptions):
+    """Arguments of `InstaMobileNetV1`."""
+
+
 @factory
+@fields_of(ReActNetAOptions)
 class ReActNetAFactory(BinaryNetFactory):
     """MobileNetV1 with static thresholds."""
 
     model_name: str = Field("reactnet_a")
-    filters: tuple[int, ...] = Field(FILTERS)
 
     def _check(self) -> None:
         super()._check()
@@ -81,21 +92,8 @@ class InstaMobileNetV1Factory(WithInstaLayers, ReActNetAFactory):
     model_name: str = Field("insta_mobilenet_v1")
 
 
-@takes_names
-def ReActNetA(
-    *,
-    input_shape: Sequence[int | None] | None = None,
-    input_tensor: tf.Tensor | None = None,
-    weights: str | None = None,
-    include_top: bool = True,
-    num_classes: int = 1000,
-    stem: str = "imagenet",
-    binary: str = "both",
-    float_weights: str = "float32",
-    pad_values: float = 1.0,
-    half_turn: bool = False,
-    filters: Sequence[int] = FILTERS,
-) -> tf.keras.Model:
+@model_function(ReActNetAOptions)
+def ReActNetA(options: ReActNetAOptions) -> tf.keras.Model:
     """Instantiates ReActNet-A, the baseline of `InstaMobileNetV1` with static thresholds.
 
     # ImageNet Metrics
@@ -104,72 +102,15 @@ def ReActNetA(
     | --------------------------- | ---------- | -------- |
     | 69.4 % (the ReActNet paper) | 29 365 480 | 7.53 MiB |
 
-    # Arguments
-        input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
-            pixels, or 8 with the small stem.
-        input_tensor: Keras tensor to use as image input.
-        weights: `None` (random initialization) or the path of a weights file.
-        include_top: Whether to end with the classifier.
-        num_classes: Number of classes of the classifier.
-        stem: `"imagenet"` (stride 2) or `"small"` (stride 1) for small pictures.
-        binary: What binary convolutions have binary: `"both"` activations and weights, only
-            `"activations"` (ReActNet's first training step), or `"neither"` (a float model
-            of the same layers, such as a teacher).
-        float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
-            and the classifier as `larq-insta convert --float-weights int8` stores them, so
-            that the smaller file computes what was trained.
-        pad_values: What surrounds the signs in front of binary convolutions, 1 or 0.
-        half_turn: Whether pictures are turned by 180 degrees first, as weights from
-            PyTorch need it; see `HalfTurn` and `larq_insta.weights.load_reactnet`.
-        filters: Width of the stem, then of each block; each equals its predecessor or is
-            twice as large, and every doubling but the first block's halves the map.
-
-    # Returns
-        A functional Keras model; its output is `(batch, num_classes)` probabilities, or
-        the last map `(batch, height, width, channels)` without top.
-
-    # Raises
-        ValueError: if an argument is invalid; `weights="imagenet"` too, as none exist.
-
     # References
         - [ReActNet: Towards Precise Binary Neural Network with Generalized Activation
             Functions](https://arxiv.org/abs/2003.03488)
     """
-    return ReActNetAFactory(
-        input_shape=as_tuple("input_shape", input_shape),
-        input_tensor=input_tensor,
-        weights=weights,
-        include_top=include_top,
-        num_classes=num_classes,
-        stem=stem,
-        binary=binary,
-        float_weights=float_weights,
-        pad_values=pad_values,
-        half_turn=half_turn,
-        filters=as_tuple("filters", filters),
-    ).build()
+    return ReActNetAFactory(**vars(options)).build()
 
 
-@takes_names
-def InstaMobileNetV1(
-    *,
-    input_shape: Sequence[int | None] | None = None,
-    input_tensor: tf.Tensor | None = None,
-    weights: str | None = None,
-    include_top: bool = True,
-    num_classes: int = 1000,
-    stem: str = "imagenet",
-    binary: str = "both",
-    float_weights: str = "float32",
-    pad_values: float = 1.0,
-    half_turn: bool = False,
-    filters: Sequence[int] = FILTERS,
-    plus: bool = False,
-    insta_blocks: str | Sequence[str] = INSTA_BLOCKS,
-    reuse_statistics: bool = True,
-    threshold: Mapping[str, Any] | None = None,
-    prelu: Mapping[str, Any] | None = None,
-) -> tf.keras.Model:
+@model_function(InstaMobileNetV1Options)
+def InstaMobileNetV1(options: InstaMobileNetV1Options) -> tf.keras.Model:
     """Instantiates INSTA-BNN on MobileNetV1.
 
     With all alphas at zero, where they start, it computes what `ReActNetA` computes.
@@ -181,65 +122,8 @@ def InstaMobileNetV1(
     | base |                              | 29 409 448 | 7.70 MiB |
     | plus | 72.2 % (the INSTA-BNN paper) | 29 758 170 | 9.03 MiB |
 
-    # Arguments
-        input_shape: `(height, width, channels)`, by default `(224, 224, 3)`; at least 32
-            pixels, or 8 with the small stem.
-        input_tensor: Keras tensor to use as image input.
-        weights: `None` (random initialization) or the path of a weights file.
-        include_top: Whether to end with the classifier.
-        num_classes: Number of classes of the classifier.
-        stem: `"imagenet"` (stride 2) or `"small"` (stride 1) for small pictures.
-        binary: What binary convolutions have binary: `"both"` activations and weights, only
-            `"activations"` (ReActNet's first training step), or `"neither"` (a float model
-            of the same layers, such as a teacher).
-        float_weights: `"float32"`, or `"int8"` to round the weights of float convolutions
-            and the classifier as `larq-insta convert --float-weights int8` stores them, so
-            that the smaller file computes what was trained.
-        pad_values: What surrounds the signs in front of binary convolutions, 1 or 0.
-        half_turn: Whether pictures are turned by 180 degrees first, as weights from
-            PyTorch need it; see `HalfTurn` and `larq_insta.weights.load_reactnet`.
-        filters: Width of the stem, then of each block; each equals its predecessor or is
-            twice as large, and every doubling but the first block's halves the map.
-        plus: Whether thresholds are INSTA-Th+ instead of INSTA-Th.
-        insta_blocks: Which blocks are instance-aware, the others being ReActNet's: `"all"`;
-            `"all_but_largest_maps"`, those whose input is smaller than the first block's;
-            or names of blocks or their beginnings, such as
-            `["block3", "block4_spatial"]`.
-        reuse_statistics: Whether a block's PReLU uses the statistic that its threshold has
-            computed, instead of its own; not where the block widens, whose PReLU has more
-            channels.
-        threshold: Arguments of every `InstaThreshold`, such as
-            `{"normalization": "batch"}`; unlike the layer's own defaults, the models'
-            normalization is `"statistic"`, with a `statistic_bound` of 8.
-        prelu: Arguments of every `InstaPReLU`, likewise; `{"instance_aware": ()}` makes it
-            ReActNet's RPReLU. Its statistic can be set only if none is reused.
-
-    # Returns
-        A functional Keras model; its output is `(batch, num_classes)` probabilities, or
-        the last map `(batch, height, width, channels)` without top.
-
-    # Raises
-        ValueError: if an argument is invalid; `weights="imagenet"` too, as none exist.
-
     # References
         - [INSTA-BNN: Binary Neural Network with INSTAnce-aware
             Threshold](https://arxiv.org/abs/2204.07439)
     """
-    return InstaMobileNetV1Factory(
-        input_shape=as_tuple("input_shape", input_shape),
-        input_tensor=input_tensor,
-        weights=weights,
-        include_top=include_top,
-        num_classes=num_classes,
-        stem=stem,
-        binary=binary,
-        float_weights=float_weights,
-        pad_values=pad_values,
-        half_turn=half_turn,
-        filters=as_tuple("filters", filters),
-        plus=plus,
-        insta_blocks=as_tuple("insta_blocks", insta_blocks),
-        reuse_statistics=reuse_statistics,
-        threshold=threshold,
-        prelu=prelu,
-    ).build()
+    return InstaMobileNetV1Factory(**vars(options)).build()

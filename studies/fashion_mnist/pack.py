@@ -13,9 +13,12 @@ import click
 import numpy as np
 import tensorflow as tf
 
-from larq_insta import checkpoints, conversion, data, pretrained, runtime
-from larq_insta.card import Card
-from larq_insta.files import written_whole
+from larq_insta import conversion, data, runtime
+from larq_insta.checkpoints import keras_files
+from larq_insta.lite import packaged
+from larq_insta.lite.card import Card
+from larq_insta.lite.writing import written_whole
+from larq_insta.zoo import pretrained
 
 LIMIT = 1_000_000
 """Bytes of both files: a package is not the place for more."""
@@ -45,15 +48,15 @@ def deflate(path: Path) -> None:
 @click.option("--data-dir")
 @click.option("--manual-dir")
 def main(best: Path, data_dir: str | None, manual_dir: str | None) -> None:
-    card, model = Card.read(best), checkpoints.load(best)
-    if card is None or card.dataset not in pretrained.MODELS:
-        raise click.ClickException(f"{best} is no checkpoint of {', '.join(pretrained.MODELS)}.")
+    card, model = Card.read(best), keras_files.load(best)
+    if card is None or card.dataset not in packaged.MODELS:
+        raise click.ClickException(f"{best} is no checkpoint of {', '.join(packaged.MODELS)}.")
     name = card.dataset
     shape = {"input_shape": model.input_shape[1:], "num_classes": model.output_shape[-1]}
     card = replace(card, model_arguments={**shape, "stem": "small", **card.model_arguments})
     round_latent_weights(model)
-    checkpoint, converted = pretrained.checkpoint(name), pretrained.converted(name)
-    checkpoints.save(model, checkpoint, card)
+    checkpoint, converted = pretrained.checkpoint(name), packaged.converted(name)
+    keras_files.save(model, checkpoint, card)
     deflate(checkpoint)
     loaded = data.load(name, data_dir=data_dir, manual_dir=manual_dir)
     report = conversion.convert(model, converted, card, *loaded.test_pictures(1000))
@@ -62,7 +65,7 @@ def main(best: Path, data_dir: str | None, manual_dir: str | None) -> None:
         batches = loaded.evaluation_batches(loaded.test)
         accuracy, pictures = runtime.accuracy(runtime.open_model(path), batches)
         click.echo(f"{path.name}: {path.stat().st_size:,} bytes, {accuracy:.2%} of {pictures:,}")
-    total = sum(path.stat().st_size for path in pretrained.FOLDER.iterdir())
+    total = sum(path.stat().st_size for path in packaged.FOLDER.iterdir())
     if total > LIMIT:
         raise click.ClickException(f"{total:,} bytes are more than {LIMIT:,}.")
 

@@ -33,7 +33,7 @@ def finished(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def keep(results: Path, row: dict[str, Any]) -> None:
-    from larq_insta.files import written_whole
+    from larq_insta.lite.writing import written_whole
 
     rows = {**finished(results), row["cell"]: row}
     with written_whole(results) as partial:
@@ -51,9 +51,10 @@ def train(cell: Cell, epochs: int, folder: Path, whereabouts: dict[str, Any]) ->
     """Trains and scores one cell."""
     import tensorflow as tf
 
-    from larq_insta import checkpoints, data, training
-    from larq_insta.card import installed_versions
-    from larq_insta.configuration import Configuration
+    from larq_insta import data, training
+    from larq_insta.checkpoints import keras_files
+    from larq_insta.training.configuration import Configuration
+    from larq_insta.version import installed_versions
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -63,7 +64,7 @@ def train(cell: Cell, epochs: int, folder: Path, whereabouts: dict[str, Any]) ->
     with place.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):
         result = training.train(configuration, place, lambda line: print(line, file=log))
         dataset = data.load("fashion_mnist", **whereabouts)
-        model = checkpoints.load(Path(result.checkpoint))
+        model = keras_files.load(Path(result.checkpoint))
         model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         scores = {}
         for name, split in (("validation", dataset.validation), ("test", dataset.test)):

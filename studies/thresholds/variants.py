@@ -113,7 +113,7 @@ class Cell:
         return f"{self.topology}/{variant}/seed{self.seed}"
 
     def settings(self, epochs: int) -> dict[str, Any]:
-        """Arguments of a `larq_insta.configuration.Configuration`."""
+        """Arguments of a `larq_insta.training.configuration.Configuration`."""
         static, insta, filters, _ = TOPOLOGIES[self.topology]
         arguments = next(v for v in VARIANTS if v.name == self.variant).arguments
         settings = {} if arguments is None else {"insta_blocks": "all", **arguments}

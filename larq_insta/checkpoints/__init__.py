@@ -1,0 +1,1 @@
+"""Keras's files, and weights that were published for PyTorch."""

@@ -1,0 +1,84 @@
+"""Keras checkpoints that carry a card."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import tensorflow as tf
+
+import larq_insta.layers  # noqa: F401  (registers what checkpoints name)
+from larq_insta.checkpoints import contents
+from larq_insta.lite.card import Card
+from larq_insta.lite.errors import InputError, first_line
+from larq_insta.lite.writing import written_whole
+
+
+def save(model: tf.keras.Model, path: Path, card: Card) -> None:
+    """Writes a `.keras` file with its card, whole or not at all."""
+    with written_whole(path) as partial:
+        model.save(partial)
+        card.append_to(partial)
+
+
+def load(path: Path) -> tf.keras.Model:
+    """Reads a `.keras` or `.h5` checkpoint, of what `keras_files` knows to be harmless.
+
+    # Raises
+        InputError: if it is missing, no checkpoint, damaged, or would run foreign code.
+    """
+    if not path.exists():
+        raise InputError(f"A checkpoint must exist; got {str(path)!r}: check the path.")
+    if path.suffix not in (".keras", ".h5"):
+        raise InputError(f"A checkpoint must be a .keras or .h5 file; got {str(path)!r}.")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is no whole .keras file: train again or use another checkpoint.")
+    contents.check(path)
+    try:
+        return tf.keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read as a Keras checkpoint ({first_line(error)}): use one that "
+            "larq_insta or Keras has saved."
+        ) from error
+
+
+def hand_over(
+    source: tf.keras.Model, target: tf.keras.Model, may_be_new: Iterable[str] = ()
+) -> None:
+    """Copies all weights from one model to another of the same layers, by name.
+
+    Layers called in `may_be_new` may have weights besides, which keep their values.
+
+    # Raises
+        InputError: if a weight is missing, left over, or of another shape; lists all such.
+    """
+    given, wanted = named_weights(source), named_weights(target)
+    layers = set(may_be_new)
+    new = {name for name in wanted if name.partition("/")[0] in layers}
+    wanted = {name: weight for name, weight in wanted.items() if name in given or name not in new}
+    missing, left_over = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    other = [
+        f"{name} {given[name].shape} for {wanted[name].shape}"
+        for name in sorted(wanted.keys() & given.keys())
+        if given[name].shape != wanted[name].shape
+    ]
+    if missing or left_over or other:
+        raise InputError(
+            f"Weights go from {source.name} to {target.name} all or not at all; missing: "
+            f"{', '.join(missing) or 'none'}; left over: {', '.join(left_over) or 'none'}; of "
+            f"another shape: {', '.join(other) or 'none'}: use the same model and arguments."
+        )
+    for name, weight in wanted.items():
+        weight.assign(given[name])
+
+
+def named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:
+    """All weights of a model's layers, by the names of layer and weight."""
+    # Models loaded from a `.keras` file lack the layer in the names of weights.
+    return {
+        f"{layer.name}/{weight.name.removeprefix(layer.name + '/')}": weight
+        for layer in model.layers
+        for weight in layer.weights
+    }

@@ -1,0 +1,80 @@
+"""The group of commands: how it shows errors, and how it ends."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import sys
+from contextlib import suppress
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import click
+
+from larq_insta.lite import writing
+from larq_insta.lite.errors import InputError
+
+
+def in_one_line(error: InputError) -> str:
+    # Names of files need not be Unicode, but what is printed must.
+    text = str(error).encode(errors="surrogateescape").decode(errors="replace")
+    return " ".join(text.split())
+
+
+class _Failure(click.ClickException):
+    exit_code = 2
+
+
+class Command(click.Command):
+    """Shows an `InputError` as one line and ends with exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # TensorFlow logs even its search for a GPU as errors; real ones are raised.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise _Failure(in_one_line(error)) from error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            name = InputError(f"Names of files must not be so long; got {error.filename}.")
+            raise _Failure(in_one_line(name)) from error
+
+
+command = partial(click.command, cls=Command)
+
+_STOPS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """Ends the process.
+
+    An exception would be lost, or shown with its traceback, where other libraries call back.
+    """
+    writing.remove_partial()
+    for child in multiprocessing.active_children():
+        child.kill()
+    with suppress(RuntimeError, OSError):  # where a line was just being written
+        sys.stdout.flush()
+    line = (
+        f"\nError: Stopped by {_STOPS[signal.Signals(number)]}: the same command begins again, "
+        "and a training goes on after its last whole epoch.\n"
+    )
+    with suppress(OSError):
+        os.write(2, line.encode())
+    os._exit(128 + number)
+
+
+class Group(click.Group):
+    command_class = Command
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("standalone_mode", True):  # else the process is another's
+            for number in _STOPS:
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells set it
+                    signal.signal(number, _stop)
+        return super().__call__(*args, **kwargs)

@@ -1,0 +1,176 @@
+"""Instance-aware layers as inference needs them: plain numbers, for `folding` to rewrite.
+
+They compute what the layers that they are made of compute in inference. The numbers are
+no weights, so that what is absent costs no operator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from larq_insta.layers import InstaPReLU, InstaThreshold, statistics
+from larq_insta.layers.activations import PARAMETERS
+from larq_insta.layers.channelwise import InstanceAware
+from larq_insta.layers.rprelu import rprelu
+
+_DEGREES = {"mean": 1, "variance": 2, "cube_mean": 3}
+"""k where S(s x) = s^k S(x); skewness has an epsilon that does not scale."""
+
+_MANY_CHANNELS = 64
+"""From which on a depthwise convolution as large as the map is as fast as a product and a
+mean (x86; its cost of 8 ns a position does not depend on the channels)."""
+
+
+class InferenceLayer(tf.keras.layers.Layer):
+    r"""A statistic \\(scale \cdot S(x + shift) + offset\\) within limits, and what follows.
+
+    # Attributes
+        statistic: Name of \\(S\\); the sum instead of the mean for `"cube_mean"`.
+        scale: Vector with one entry a channel; `None` for 1.
+        offset: Likewise; `None` for 0.
+        shift: Likewise; `None` for 0.
+        limits: The least and the largest value of the statistic, each a number or a vector;
+            `None` for none.
+    """
+
+    def __init__(self, layer: InstanceAware, input_shape: tf.TensorShape) -> None:
+        super().__init__(name=layer.name, dtype=layer.dtype)
+        self.statistic = layer.statistic
+        self.scale: np.ndarray | None = None
+        self.offset: np.ndarray | None = None
+        self.shift: np.ndarray | None = None
+        self.limits: tuple[Any, Any] | None = None
+        if layer.statistic_bound is not None:
+            self.limits = -layer.statistic_bound, layer.statistic_bound
+        if layer.normalization == "statistic":
+            mean, deviation = _moments(layer)
+            self.scale, self.offset = 1 / deviation, -mean / deviation
+        if self.statistic == "cube_mean":
+            positions = np.float32(np.prod(input_shape[1:-1], dtype=np.float64))
+            ones = np.ones(input_shape[-1], np.float32)
+            self.scale = (ones if self.scale is None else self.scale) / positions
+
+    def instance_statistic(self, x: tf.Tensor) -> tf.Tensor:
+        if self.statistic == "cube_mean":
+            statistic = _cube_sum(x, self.shift)
+        else:
+            statistic = statistics.get(self.statistic)(x)
+        if self.statistic == "mean" and self.shift is not None:
+            statistic = statistic + self.shift  # variance and skewness do not see a shift
+        if self.scale is not None:
+            statistic = statistic * self.scale
+        if self.offset is not None:
+            statistic = statistic + self.offset
+        return statistic if self.limits is None else tf.clip_by_value(statistic, *self.limits)
+
+
+class InferenceThreshold(InferenceLayer):
+    r"""\\((x - mean) / deviation - TH\\) of an `InstaThreshold`.
+
+    # Attributes
+        alpha: Vector; `None` for 0.
+        beta: Vector.
+        branch: Arrays `(W1, b1, W2)` of INSTA-Th+; `None` for none.
+        moments: Mean and deviation of batch normalisation in front; `None` for none.
+    """
+
+    def __init__(self, layer: InstaThreshold, input_shape: tf.TensorShape) -> None:
+        super().__init__(layer, input_shape)
+        self.alpha = layer.alpha.numpy() if layer.has_alpha else None
+        self.beta = layer.beta.numpy()
+        self.branch: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.branch_activation = layer.branch_activation
+        if layer.reduction_ratio is not None:
+            reduce, bias = layer.branch_reduce.get_weights()
+            self.branch = (reduce, bias, *layer.branch_expand.get_weights())
+        self.return_statistic = layer.return_statistic
+        self.moments = _moments(layer) if layer.normalization == "batch" else None
+
+    @property
+    def degree(self) -> int | None:
+        return _DEGREES.get(self.statistic or "")
+
+    def call(self, x: tf.Tensor) -> Any:
+        if self.moments is not None:
+            mean, deviation = self.moments
+            x = (x - mean) / deviation
+        statistic = self.instance_statistic(x)
+        threshold: Any = self.beta
+        if self.alpha is not None:
+            threshold = self.alpha * statistic + threshold
+        if self.branch is not None:
+            threshold = self._branch(statistic, *self.branch) + threshold
+        return [x - threshold, statistic] if self.return_statistic else x - threshold
+
+    def _branch(
+        self, statistic: tf.Tensor, reduce: np.ndarray, bias: np.ndarray, expand: np.ndarray
+    ) -> tf.Tensor:
+        squeezed = tf.reshape(statistic, (-1, reduce.shape[0]))
+        excited = self.branch_activation(tf.nn.relu(squeezed @ reduce + bias) @ expand)
+        return tf.reshape(excited, (-1, *[1] * (statistic.shape.rank - 2), expand.shape[1]))
+
+
+class InferencePReLU(InferenceLayer):
+    """An `InstaPReLU`, with its own statistic or one that is given.
+
+    # Attributes
+        parameters: A vector for each of gamma, slope and zeta.
+        alphas: A vector for each instance-aware one of these.
+    """
+
+    def __init__(self, layer: InstaPReLU, input_shape: tf.TensorShape) -> None:
+        super().__init__(layer, input_shape)
+        self.parameters = {name: getattr(layer, name).numpy() for name in PARAMETERS}
+        self.alphas = {
+            name: getattr(layer, f"alpha_{name}").numpy() for name in layer.instance_aware
+        }
+
+    @property
+    def own_statistic(self) -> bool:
+        return self.statistic is not None and bool(self.alphas)
+
+    def call(self, x: tf.Tensor, statistic: tf.Tensor | None = None) -> tf.Tensor:
+        if self.own_statistic:
+            statistic = self.instance_statistic(x)
+        parameters = [
+            self.alphas[name] * statistic + value if name in self.alphas else tf.constant(value)
+            for name, value in self.parameters.items()
+        ]
+        return rprelu(x, parameters, training=False)
+
+
+def _moments(layer: InstanceAware) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation that the layer's batch normalisation uses."""
+    norm = layer.batch_norm
+    return norm.moving_mean.numpy(), np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+
+
+def _cube_sum(x: tf.Tensor, shift: np.ndarray | None) -> tf.Tensor:
+    """Sum of `(x + shift)^3` over positions, `(batch, 1, ..., 1, channels)`.
+
+    With `w = (x + shift)^2` it is the sum of `w x`, plus shift times that of `w`: so the
+    shifted map need not be made.
+    """
+    if shift is None:
+        return _sum_of_products(x, x * x)
+    squares = tf.math.squared_difference(x, -shift)
+    axes = list(range(1, x.shape.rank - 1))
+    positions = np.float32(np.prod(x.shape[1:-1], dtype=np.float64))
+    return _sum_of_products(x, squares) + (positions * shift) * tf.reduce_mean(
+        squares, axes, keepdims=True
+    )
+
+
+def _sum_of_products(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Over positions, `(batch, 1, ..., 1, channels)`."""
+    if x.shape.rank == 4 and x.shape[0] == 1 and x.shape[-1] >= _MANY_CHANNELS:
+        # A depthwise convolution whose filter is as large as the map: the products are not
+        # written and read again, as a product and a mean would.
+        kernel = tf.reshape(y, (*x.shape[1:], 1))
+        return tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "VALID")
+    positions = np.float32(np.prod(x.shape[1:-1], dtype=np.float64))
+    # MEAN, not SUM, is what delegates take.
+    return tf.reduce_mean(x * y, list(range(1, x.shape.rank - 1)), keepdims=True) * positions

@@ -1,0 +1,128 @@
+"""Lowers a Keras model through Larq Compute Engine to the content of a `.tflite` file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import larq as lq
+import larq_compute_engine as lce
+import numpy as np
+import tensorflow as tf
+
+from larq_insta.conversion import folding
+from larq_insta.lite.errors import InputError, first_line
+from larq_insta.lite.graph import foreign_operators
+
+_KERNEL_QUANTIZERS = ("kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer")
+
+
+def check_convertible(model: tf.keras.Model) -> None:
+    """Whether Larq Compute Engine can convert a model without quietly going wrong.
+
+    # Raises
+        InputError: if not.
+    """
+    ends = len(model.inputs or ()), len(model.outputs or ())
+    if ends != (1, 1):
+        raise InputError(
+            "A model to convert must be functional, with one input and one output; "
+            f"{model.name} has {ends[0]} and {ends[1]}."
+        )
+    shape = model.input_shape[1:]
+    if None in shape:
+        raise InputError(
+            f"A model to convert must have a fixed input size; got {shape}: build it with "
+            "input_shape=(height, width, channels) and load its weights."
+        )
+    for layer in model._flatten_layers():
+        if layer.compute_dtype != "float32":
+            raise InputError(
+                f"A model to convert must compute in float32; layer {layer.name} does in "
+                f"{layer.compute_dtype}: build it without mixed precision and load its weights."
+            )
+
+
+def lower(model: tf.keras.Model) -> bytes:
+    """Converts a model as it is, for batches of one; `folding.fold` it before.
+
+    # Raises
+        InputError: if the model cannot be converted.
+    """
+    check_convertible(model)
+    try:
+        with exported(model) as folder:
+            # Not `convert_keras_model`: it hides errors and tries another way.
+            content = lce.convert_saved_model(folder)
+    except Exception as error:
+        raise InputError(
+            f"Larq Compute Engine cannot convert {model.name}: {first_line(error)}"
+        ) from error
+    foreign = foreign_operators(content)
+    if foreign:
+        raise InputError(
+            f"Every operator must be known to Larq Compute Engine; {', '.join(foreign)} of "
+            f"{model.name} is not: replace it."
+        )
+    return content
+
+
+@contextmanager
+def exported(model: tf.keras.Model) -> Iterator[str]:
+    """The folder of a saved model, for batches of one, which exists for a time."""
+    image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
+    module = tf.Module()
+    # Tracking the variables alone: with the model itself Keras would trace every layer.
+    module.model_variables = model.variables
+    module.serve = tf.function(lambda image: model(image, training=False), [image])
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=module.serve)
+        yield folder
+
+
+@contextmanager
+def as_trained(model: tf.keras.Model) -> Iterator[None]:
+    """For a time adds noise to each vector of equal numbers, from which a new model starts.
+
+    As after a training; operators that add or multiply equal numbers might vanish.
+    """
+    values = model.get_weights()
+    rng = np.random.default_rng(0)
+    try:
+        model.set_weights(
+            [v if np.ptp(v) else v + rng.uniform(-1e-3, 1e-3, v.shape) for v in values]
+        )
+        yield
+    finally:
+        model.set_weights(values)
+
+
+def lower_as_trained(model: tf.keras.Model, fold: bool = True) -> bytes:
+    """Folds and converts a model that need not be trained, to see what its file costs.
+
+    # Raises
+        InputError: if the model cannot be converted.
+    """
+    check_convertible(model)
+    with as_trained(model):
+        return lower(folding.fold(model) if fold else model)
+
+
+def binary_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
+    """The layers that multiply binary inputs by binary weights."""
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if any(_is_binary(getattr(layer, name, None)) for name in _KERNEL_QUANTIZERS)
+        and (_is_binary(getattr(layer, "input_quantizer", None)) or _follows_sign(layer))
+    ]
+
+
+def _is_binary(quantizer: object) -> bool:
+    return getattr(quantizer, "precision", None) == 1
+
+
+def _follows_sign(layer: tf.keras.layers.Layer) -> bool:
+    before = layer.inbound_nodes[0].inbound_layers if layer.inbound_nodes else None
+    return isinstance(before, lq.quantizers.Quantizer) and _is_binary(before)

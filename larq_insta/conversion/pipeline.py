@@ -1,0 +1,101 @@
+"""From a Keras model to a `.tflite` file: folded, lowered, verified, and written or not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from larq_insta.checkpoints import keras_files
+from larq_insta.conversion import builtin, folding, lowering, metadata
+from larq_insta.conversion import float_weights as storage
+from larq_insta.conversion.report import Report
+from larq_insta.conversion.verification import MIN_AGREEMENT, verify
+from larq_insta.lite.card import Card
+from larq_insta.lite.errors import InputError
+from larq_insta.lite.writing import check_writable, written_whole
+from larq_insta.version import installed_versions
+
+RUNTIMES = {"lce": lowering.lower, "tflite": builtin.lower}
+
+
+def convert(
+    model: tf.keras.Model,
+    target: Path,
+    card: Card,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    fold: bool = True,
+    float_weights: str = "float32",
+    runtime: str = "lce",
+    allow_differences: bool = False,
+) -> Report:
+    """Converts and verifies a model, and writes it with a report, `TARGET.json`.
+
+    Both files are written whole or not at all.
+
+    # Arguments
+        model: The Keras model.
+        target: The `.tflite` file to write.
+        card: What the file shall carry for those who run it.
+        images: Normalized real pictures for the verification.
+        labels: Their classes.
+        fold: Whether to rewrite the model for fewer operations, which changes rounding only.
+        float_weights: How weights that are not binary are stored, `"float32"`, `"float16"`
+            or `"int8"`; computation is in float32 anyway.
+        runtime: What shall run the file: `"lce"`, Larq Compute Engine, or `"tflite"`, any
+            TensorFlow Lite, larger and slower.
+        allow_differences: Whether to write a file that fails the verification.
+
+    # Raises
+        InputError: if the model cannot be converted faithfully or `target` not be written.
+    """
+    if target.suffix != ".tflite":
+        raise InputError(f"A converted file must be called *.tflite; got {str(target)!r}.")
+    if runtime not in RUNTIMES:
+        raise InputError(f"A file is for the runtime {' or '.join(RUNTIMES)}; got {runtime!r}.")
+    storage.check_kind(float_weights)
+    check_writable(target)
+    lowering.check_convertible(model)
+    _check_weights(model)
+    _check_pictures(model, images, labels)
+    card.check_network(model.input_shape, model.output_shape, str(model.name))
+    network = folding.fold(model) if fold else model
+    exact = RUNTIMES[runtime](network)
+    content = metadata.with_metadata(storage.store(exact, float_weights), card)
+    least = MIN_AGREEMENT[float_weights]
+    report = verify(model, network, exact, content, images, labels, least, runtime)
+    if report.problems and not allow_differences:
+        raise InputError(
+            f"{report.problems[0]} The file is not written (--allow-differences would)."
+        )
+    with written_whole(target) as partial:
+        partial.write_bytes(content)
+        card.append_to(partial)
+    with written_whole(target.with_name(f"{target.name}.json")) as partial:
+        how = {"fold": fold, "float_weights": float_weights, "versions": installed_versions()}
+        partial.write_text(json.dumps(how | report.as_dict(), indent=2) + "\n")
+    return report
+
+
+def _check_weights(model: tf.keras.Model) -> None:
+    # An infinite threshold or a kernel's NaN behind a sign need not show in the answers.
+    for name, weight in keras_files.named_weights(model).items():
+        wrong = weight.numpy()[~np.isfinite(weight.numpy())]
+        if wrong.size:
+            raise InputError(
+                f"A model's weights must be finite; {name} of {model.name} has {wrong[0]}: "
+                "use a checkpoint that trained without overflow."
+            )
+
+
+def _check_pictures(model: tf.keras.Model, images: np.ndarray, labels: np.ndarray) -> None:
+    wanted = tuple(model.input_shape[1:])
+    if len(images) == 0 or images.shape[1:] != wanted or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"The check needs pictures (pictures, {', '.join(map(str, wanted))}) and a class for "
+            f"each; got {images.shape} and {labels.shape}: give real pictures of a data set."
+        )

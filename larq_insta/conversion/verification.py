@@ -1,0 +1,119 @@
+"""Proves that a converted file computes what its Keras model computes.
+
+The converter turns what it does not recognise into slow float operators and miscompiles some
+models, without a word. So binary convolutions are counted, each block is run alone on what
+Keras gives it, and both networks are run as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from larq_insta.conversion import builtin
+from larq_insta.conversion.blocks import compare_blocks
+from larq_insta.conversion.lowering import binary_layers
+from larq_insta.conversion.report import TOLERANCE, Block, Report
+from larq_insta.lite.engine import Interpreter
+from larq_insta.lite.errors import InputError
+from larq_insta.lite.graph import BINARY_CONVOLUTION, Graph
+
+MIN_AGREEMENT = {"float32": 0.98, "float16": 0.9, "int8": 0.9}
+"""Share of pictures that must get the same best class, by how float weights are stored. Not
+1: a sum rounded otherwise in front of a sign flips it now and then, and pictures between two
+classes may change sides; weights in fewer bytes flip many signs, with the same accuracy."""
+
+_PICTURES_OF_BLOCKS = 8
+
+
+def verify(
+    model: tf.keras.Model,
+    lowered: tf.keras.Model,
+    exact: bytes,
+    content: bytes,
+    images: np.ndarray,
+    labels: np.ndarray,
+    min_agreement: float = MIN_AGREEMENT["float32"],
+    runtime: str = "lce",
+) -> Report:
+    """Compares a converted model with its original.
+
+    # Arguments
+        model: The Keras model.
+        lowered: The model that was lowered: `model` itself, or folded.
+        exact: What became of it, with all float weights in float32; compared by blocks.
+        content: The same as it shall be written; compared as a whole.
+        images: Normalized real pictures `(images, height, width, channels)`.
+        labels: Their classes `(images,)`.
+        min_agreement: Share of the pictures that must get the same best class.
+        runtime: What the file is for, `"lce"` or `"tflite"`.
+
+    # Raises
+        InputError: if there is nothing to compare.
+    """
+    binary = binary_layers(model)
+    dense = [layer.name for layer in binary if isinstance(layer, tf.keras.layers.Dense)]
+    if len(binary) == len(dense):
+        raise InputError(
+            f"A model to convert must have binary convolutions; {model.name} has none: give "
+            "Larq layers binary input and kernel quantizers."
+        )
+    keras, lite = model.predict(images, verbose=0), Interpreter(content).predict(images)
+    finite = bool(np.isfinite(keras).all() and np.isfinite(lite).all())
+    blocks: tuple[Block, ...] = ()
+    signs = flips = 0
+    if finite:
+        few = images[:_PICTURES_OF_BLOCKS]
+        blocks, signs, flips = compare_blocks(model, lowered, Graph(exact), few)
+    report = Report(
+        runtime=runtime,
+        binary_convolutions=builtin.binary_convolutions(exact)
+        if runtime == "tflite"
+        else Graph(exact).counts[BINARY_CONVOLUTION],
+        expected_convolutions=len(binary) - len(dense),
+        float_layers=tuple(dense),
+        blocks=blocks,
+        signs=signs,
+        flips=flips,
+        pictures=len(images),
+        agreement=float(np.mean(keras.argmax(-1) == lite.argmax(-1))),
+        deviation=float(np.median(np.abs(keras - lite).max(-1))),
+        keras_accuracy=float(np.mean(keras.argmax(-1) == labels)),
+        file_accuracy=float(np.mean(lite.argmax(-1) == labels)),
+        size=len(content),
+        problems=(),
+    )
+    return replace(report, problems=tuple(_problems(report, finite, min_agreement)))
+
+
+def _problems(report: Report, finite: bool, min_agreement: float) -> Iterator[str]:
+    found, expected = report.binary_convolutions, report.expected_convolutions
+    # Where all of them are float, one that is not found is as fast as the others.
+    if found != expected and report.runtime == "lce":
+        yield (
+            f"Every binary convolution must stay binary; {found} of {expected} did, the others "
+            "became slow float operators: pad with 1 (pad_values=1.0) and use no depthwise or "
+            "grouped binary convolutions."
+        )
+    if not finite:
+        yield (
+            "A model's answers must be finite numbers; on the pictures of the check they are "
+            "not: look at the training's log for a loss that grew."
+        )
+        return
+    for block in report.blocks:
+        if block.differs:
+            yield (
+                f"Every block must compute what Keras computes; the first that does not ends at "
+                f"layer {block.name} (off by {max(block.deviation, block.distance):.2g} of its "
+                f"largest number, allowed {TOLERANCE:g})."
+            )
+            break
+    if report.agreement < min_agreement:
+        yield (
+            f"The converted model must agree with Keras on {min_agreement:.0%} of the pictures; "
+            f"it does on {report.agreement:.1%} of {report.pictures}."
+        )

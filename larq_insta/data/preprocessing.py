@@ -1,0 +1,129 @@
+"""What a `Preprocessing` says, in TensorFlow's graphs; and what is drawn at random in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from larq_insta.lite.preprocessing import Preprocessing
+
+_IMAGENET_MEAN = (123.675, 116.28, 103.53)
+_IMAGENET_STD = (58.395, 57.12, 57.375)
+
+Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""From contents (a picture or those of its file) and a seed of shape (2,) to a training picture."""
+
+_DCT = "INTEGER_ACCURATE"
+"""As Pillow decodes JPEG files, so that a picture is the same in training and on a device."""
+
+
+def decode(pre: Preprocessing, data: tf.Tensor) -> tf.Tensor:
+    """Picture file contents to uint8 `(height, width, channels)`."""
+    image = tf.cond(
+        tf.io.is_jpeg(data),
+        lambda: tf.io.decode_jpeg(data, channels=pre.channels, dct_method=_DCT),
+        lambda: tf.io.decode_image(data, channels=pre.channels, expand_animations=False),
+    )
+    return tf.ensure_shape(image, (None, None, pre.channels))
+
+
+def resize(pre: Preprocessing, image: tf.Tensor) -> tf.Tensor:
+    """uint8 `(height, width, channels)` to uint8 `(size, size, channels)`."""
+    if image.shape[:2] == (pre.size, pre.size) and pre.crop == 1.0:
+        return image
+    window = _centre(pre, tf.shape(image))
+    return _scale(pre, tf.image.crop_to_bounding_box(image, *tf.unstack(window)))
+
+
+def normalize(pre: Preprocessing, images: tf.Tensor) -> tf.Tensor:
+    """uint8 `(..., channels)` to float32 of the same shape."""
+    return (tf.cast(images, tf.float32) - list(pre.mean)) / list(pre.std)
+
+
+def random_crop(pre: Preprocessing, data: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """A random part of a large picture's file, as ImageNet training takes it."""
+    shape = _shape(pre, data)
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        tf.zeros((1, 0, 4)),
+        seed,
+        min_object_covered=0.1,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(0.08, 1.0),
+        max_attempts=10,
+        use_image_if_no_bounding_boxes=True,
+    )
+    # No part was found if it is the whole; Larq Zoo takes the centre then.
+    found = tf.reduce_any(extent[:2] < shape[:2])
+    part = tf.concat([begin[:2], extent[:2]], 0)
+    return _scale(pre, decode_part(pre, data, tf.where(found, part, _centre(pre, shape))))
+
+
+def decode_part(pre: Preprocessing, data: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """The same as cropping the decoded picture, but JPEG files are read in part."""
+    part = tf.cond(
+        tf.io.is_jpeg(data),
+        lambda: tf.image.decode_and_crop_jpeg(data, window, channels=pre.channels, dct_method=_DCT),
+        lambda: tf.image.crop_to_bounding_box(decode(pre, data), *tf.unstack(window)),
+    )
+    return tf.ensure_shape(part, (None, None, pre.channels))
+
+
+def _shape(pre: Preprocessing, data: tf.Tensor) -> tf.Tensor:
+    return tf.cond(
+        tf.io.is_jpeg(data),
+        lambda: tf.image.extract_jpeg_shape(data),
+        lambda: tf.shape(decode(pre, data)),
+    )
+
+
+def _centre(pre: Preprocessing, shape: tf.Tensor) -> tf.Tensor:
+    """Top, left, height and width of the centre square."""
+    side = tf.cast(tf.cast(tf.reduce_min(shape[:2]), tf.float32) * pre.crop, tf.int32)
+    sides = tf.repeat(tf.maximum(side, 1), 2)
+    return tf.concat([(shape[:2] - sides + 1) // 2, sides], 0)
+
+
+def _scale(pre: Preprocessing, image: tf.Tensor) -> tf.Tensor:
+    size = (pre.size, pre.size)
+    if pre.resampling == "bicubic":
+        image = tf.raw_ops.ResizeBicubic(images=image[None], size=size)[0]
+    else:
+        image = tf.image.resize(image, size, antialias=True)
+    return tf.saturate_cast(tf.round(image), tf.uint8)
+
+
+def photo_preprocessing(
+    size: int, channels: int = 3, resampling: str = "bilinear"
+) -> Preprocessing:
+    """ImageNet's: the centre without a border of 16 in `size` + 32, mean and deviation of colours.
+
+    With `"bicubic"` it is Larq Zoo's, but for values rounded to whole pixels' values.
+    """
+    crop = size / (size + 32)
+    if channels == 1:
+        return Preprocessing(size, channels, crop, resampling=resampling)
+    return Preprocessing(size, channels, crop, _IMAGENET_MEAN, _IMAGENET_STD, resampling)
+
+
+def shifts(pre: Preprocessing, pixels: int, flip: bool) -> Augmentation:
+    """Random shifts of small pictures by up to `pixels`, and mirroring."""
+
+    def augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        image = resize(pre, image)
+        border = [[pixels, pixels], [pixels, pixels], [0, 0]]
+        image = tf.image.stateless_random_crop(tf.pad(image, border), pre_shape, seed)
+        return tf.image.stateless_random_flip_left_right(image, seed) if flip else image
+
+    pre_shape = (pre.size, pre.size, pre.channels)
+    return augment
+
+
+def photo_crops(pre: Preprocessing) -> Augmentation:
+    """A random part of the picture, mirrored or not."""
+
+    def augment(data: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return tf.image.stateless_random_flip_left_right(random_crop(pre, data, seed), seed)
+
+    return augment

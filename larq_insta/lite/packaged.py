@@ -1,0 +1,18 @@
+"""The trained model that comes with the package, by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "trained"
+MODELS = {"fashion_mnist": "InstaResNet18"}
+"""Whose weights each name means. `studies/fashion_mnist/` tells how they were made."""
+
+
+def converted(name: str) -> Path:
+    return FOLDER / f"{name}.tflite"
+
+
+def find(path: Path) -> Path:
+    """The converted file of a trained model if `path` is its name, else `path` itself."""
+    return converted(str(path)) if str(path) in MODELS and not path.exists() else path

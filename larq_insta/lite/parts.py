@@ -1,0 +1,112 @@
+"""Files of parts of a file: some of its operators, or one of them many times."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+
+from larq_insta.lite.engine import schema
+from larq_insta.lite.flatbuffer import pack
+from larq_insta.lite.graph import Graph, Operator, Tensor
+
+
+def part(graph: Graph, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bytes:
+    """A file of the operators that make `outputs` of `inputs` alone."""
+    known = {tensor.index for tensor in inputs}
+    needed = {tensor.index for tensor in outputs}
+    chosen = []
+    for operator in reversed(graph.operators):
+        if any(t.index in needed and t.index not in known for t in operator.outputs):
+            chosen.append(operator)
+            needed.update(t.index for t in operator.inputs)
+    return _assemble(
+        copy.copy(graph.model),
+        copy.copy(graph.subgraph),
+        [graph.subgraph.operators[operator.index] for operator in reversed(chosen)],
+        [tensor.index for tensor in inputs],
+        [tensor.index for tensor in outputs],
+    )
+
+
+def repeated(source: Graph, operator: Operator, copies: int) -> bytes:
+    """A file that runs an operator so often, each time on the same input.
+
+    Its output is one number of the first result, so that reading it costs nothing.
+    """
+    model, graph = copy.copy(source.model), copy.copy(source.subgraph)
+    model.buffers, graph.tensors = list(model.buffers), list(graph.tensors)
+    model.operatorCodes = [*model.operatorCodes, _slice_code()]
+    original = source.subgraph.operators[operator.index]
+    computed = [
+        source.constant_operators[t.index]
+        for t in operator.inputs
+        if t.index in source.constant_operators
+    ]
+    operators, ends = [source.subgraph.operators[op.index] for op in computed], []
+    for _ in range(copies):
+        again = copy.copy(original)
+        again.outputs = [_append(graph.tensors, graph.tensors[i]) for i in original.outputs]
+        operators.append(again)
+        rank = len(operator.outputs[0].shape)
+        one = copy.copy(graph.tensors[again.outputs[0]])
+        one.shape = [1] * rank
+        ends.append(_append(graph.tensors, one))
+        begin = _constant(model, graph, np.zeros(rank, np.int32))
+        size = _constant(model, graph, np.ones(rank, np.int32))
+        operators.append(
+            _slice(len(model.operatorCodes) - 1, [again.outputs[0], begin, size], ends[-1])
+        )
+    dynamic = {
+        tensor.index: None
+        for tensor in operator.inputs
+        if not tensor.constant and tensor.index not in source.constant_operators
+    }
+    return _assemble(model, graph, operators, list(dynamic), ends[:1])
+
+
+def _assemble(
+    model: schema.ModelT,
+    graph: schema.SubGraphT,
+    operators: list[schema.OperatorT],
+    inputs: list[int],
+    outputs: list[int],
+) -> bytes:
+    graph.operators, graph.inputs, graph.outputs = operators, inputs, outputs
+    used = {i for op in operators for i in (*op.inputs, *op.outputs)} | {*inputs, *outputs}
+    kept = {tensor.buffer for i, tensor in enumerate(graph.tensors) if i in used}
+    empty = schema.BufferT()
+    model.buffers = [b if i in kept else empty for i, b in enumerate(model.buffers)]
+    model.subgraphs, model.signatureDefs, model.metadata = [graph], None, None
+    return pack(model)
+
+
+def _append(tensors: list[schema.TensorT], tensor: schema.TensorT) -> int:
+    tensors.append(copy.copy(tensor))
+    return len(tensors) - 1
+
+
+def _constant(model: schema.ModelT, graph: schema.SubGraphT, values: np.ndarray) -> int:
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    tensor = schema.TensorT()
+    tensor.shape, tensor.type = list(values.shape), schema.TensorType.INT32
+    tensor.name, tensor.buffer = b"constant", len(model.buffers) - 1
+    return _append(graph.tensors, tensor)
+
+
+def _slice_code() -> schema.OperatorCodeT:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SLICE
+    code.version = 1
+    return code
+
+
+def _slice(code: int, inputs: list[int], output: int) -> schema.OperatorT:
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = code, inputs, [output]
+    operator.builtinOptionsType = schema.BuiltinOptions.SliceOptions
+    operator.builtinOptions = schema.SliceOptionsT()
+    return operator

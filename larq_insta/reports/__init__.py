@@ -1,0 +1,1 @@
+"""What a model costs, and how its thresholds follow pictures."""

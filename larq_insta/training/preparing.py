@@ -1,0 +1,41 @@
+"""What a training begins with: its pictures, and the model for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from larq_insta import data, models
+from larq_insta.data.dataset import ImageDataset
+from larq_insta.lite.errors import InputError
+from larq_insta.training.configuration import Configuration
+
+
+def build(name: str, dataset: ImageDataset, arguments: dict[str, Any]) -> tf.keras.Model:
+    """The model for a data set's pictures; small pictures get the small stem."""
+    size = dataset.preprocessing.size
+    settings = {
+        "input_shape": dataset.input_shape,
+        "num_classes": len(dataset.class_names),
+        "stem": "small" if size <= 64 else "imagenet",
+        **arguments,
+    }
+    return models.build(name, settings)
+
+
+def load_data(configuration: Configuration) -> ImageDataset:
+    dataset = data.load(
+        configuration.dataset,
+        image_size=configuration.image_size,
+        data_dir=configuration.data_dir,
+        manual_dir=configuration.manual_dir,
+        validation_share=configuration.validation_share,
+        cache=configuration.cache,
+    )
+    if not dataset.train.size:
+        raise InputError(
+            "The validation share must leave pictures to train on; got "
+            f"{configuration.validation_share}, which holds out all {dataset.validation.size}."
+        )
+    return dataset

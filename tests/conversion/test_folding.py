@@ -1,0 +1,275 @@
+"""Folded models compute what unfolded ones do, in fewer passes over large maps."""
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import randomize
+
+from larq_insta import InstaPReLU, InstaSign, InstaThreshold, RPReLU, StaticThreshold, models
+from larq_insta.conversion import folding, inference, lowering
+from larq_insta.lite.errors import InputError
+from larq_insta.lite.graph import Graph
+
+
+@pytest.fixture(autouse=True)
+def _few_channels_are_many(monkeypatch):
+    monkeypatch.setattr(inference, "_MANY_CHANNELS", 8)
+
+
+SMALL = {"input_shape": (16, 16, 3), "stem": "small", "num_classes": 3}
+KINDS = {
+    "static": ("ReActNet18", {}),
+    "default": ("InstaResNet18", {}),
+    "everywhere": ("InstaResNet18", {"insta_blocks": "all"}),
+    "own statistics": ("InstaResNet18", {"insta_blocks": "all", "reuse_statistics": False}),
+    "plus": ("InstaResNet18", {"insta_blocks": "all", "plus": True}),
+    "batch": ("InstaResNet18", {"threshold": {"normalization": "batch"}, "plus": True}),
+    "raw": ("InstaResNet18", {"threshold": {"normalization": None}, "prelu": {}}),
+    "skewness": (
+        "InstaResNet18",
+        {"threshold": {"statistic": "skewness", "normalization": "batch"}},
+    ),
+    "mean": ("InstaResNet18", {"threshold": {"statistic": "mean", "normalization": "batch"}}),
+    "variance": ("InstaResNet18", {"threshold": {"statistic": "variance"}}),
+    "tanh branch": (
+        "InstaResNet18",
+        {
+            "threshold": {
+                "normalization": "batch",
+                "reduction_ratio": 4,
+                "branch_activation": "tanh",
+                "branch_combination": "replace",
+            }
+        },
+    ),
+    "all parameters": (
+        "InstaResNet18",
+        {
+            "insta_blocks": "all",
+            "reuse_statistics": False,
+            "prelu": {"instance_aware": ["gamma", "slope", "zeta"]},
+        },
+    ),
+    "bounded": (
+        "InstaResNet18",
+        {"insta_blocks": "all", "plus": True, "threshold": {"statistic_bound": 0.05}},
+    ),
+    "bounded batch": (
+        "InstaResNet18",
+        {"threshold": {"normalization": "batch", "statistic_bound": 0.05}},
+    ),
+    "bounded own": (
+        "InstaResNet18",
+        {"reuse_statistics": False, "prelu": {"statistic_bound": 0.05}},
+    ),
+    "slope alone": (
+        "InstaResNet18",
+        {
+            "insta_blocks": "all",
+            "reuse_statistics": False,
+            "prelu": {"instance_aware": ["slope"]},
+        },
+    ),
+    "mobile": ("InstaMobileNetV1", {"filters": (8, 16, 16, 32), "insta_blocks": "all"}),
+    "mobile static": ("ReActNetA", {"filters": (8, 16, 16, 32)}),
+    "without top": ("InstaResNet18", {"include_top": False}),
+}
+
+
+def build(name, arguments, rng):
+    model = models.get(name)(**{**SMALL, "filters": (8, 16), **arguments})
+    randomize(model, rng, 0.02)
+    return model
+
+
+def features(model, images):
+    """Inputs of all signs, and the output: what folding must not change."""
+    convs = [layer for layer in model.layers if isinstance(layer, lq.layers.QuantConv2D)]
+    ends = [*(layer.input for layer in convs), model.output]
+    return [value.numpy() for value in tf.keras.Model(model.inputs, ends)(images, training=False)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folded_model_computes_the_same(kind, rng):
+    model = build(*KINDS[kind], rng)
+    before = [weight.copy() for weight in model.get_weights()]
+    folded = folding.fold(model)
+    scaled = kind in ("batch", "mean", "bounded batch")  # a sign's input is multiplied, then
+    for count in (1, 3):  # one picture alone is computed by other operations
+        images = rng.normal(size=(count, 16, 16, 3)).astype(np.float32)
+        for plain, new in zip(features(model, images), features(folded, images), strict=True):
+            if not scaled or plain.ndim == 2:
+                np.testing.assert_allclose(new, plain, rtol=0, atol=2e-5 * np.abs(plain).max())
+            flipped = (plain >= 0) != (new >= 0)
+            if flipped.any():  # by rounding: what follows differs for that reason
+                assert flipped.sum() < 3
+                assert np.abs(plain[flipped]).max() < 2e-5 * np.abs(plain).max()
+                break
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize("kind", ["everywhere", "batch", "all parameters", "mobile"])
+def test_every_fold_alone_computes_the_same(kind, rng):
+    model = build(*KINDS[kind], rng)
+    images = rng.normal(size=(2, 16, 16, 3)).astype(np.float32)
+    expected = model(images, training=False).numpy()
+    for rewrite in folding.FOLDS:
+        copy = folding.for_inference(model)
+        for layer in copy.layers:
+            rewrite(layer)
+        np.testing.assert_allclose(copy(images, training=False), expected, rtol=0, atol=2e-6)
+
+
+PASSES = ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "PRELU")
+
+
+def passes(model):
+    """How many operators write a whole map element by element."""
+    made = [op.outputs[0] for op in Graph(lowering.lower(model)).operators if op.name in PASSES]
+    return sum(len(tensor.shape) == 4 and tensor.shape[1] > 1 for tensor in made)
+
+
+def test_folding_leaves_the_fewest_passes_over_maps(rng):
+    static, insta = build(*KINDS["static"], rng), build(*KINDS["everywhere"], rng)
+    # In each of eight blocks a threshold, the shortcut and the PReLU; and its two shifts.
+    assert passes(folding.fold(static)) == 8 * 3
+    assert passes(static) == 8 * 5
+    # And a square, and a shift by the instance; and the cube. The PReLU of the block that
+    # widens has a statistic of its own.
+    assert passes(folding.fold(insta)) == 8 * 5 + 1
+    assert passes(insta) == 8 * 7 + 2
+
+
+def test_a_statistic_takes_one_product_and_one_depthwise_convolution(rng):
+    model = build("InstaResNet18", {"insta_blocks": "all"}, rng)
+    plain, folded = (Graph(lowering.lower(m)) for m in (model, folding.fold(model)))
+    assert plain.counts["MEAN"] == folded.counts["DEPTHWISE_CONV_2D"] == 9
+    assert plain.counts["DEPTHWISE_CONV_2D"] == 0
+    assert folded.traffic < 0.85 * plain.traffic
+
+
+def test_few_channels_are_multiplied_and_averaged(rng, monkeypatch):
+    monkeypatch.setattr(inference, "_MANY_CHANNELS", 16)
+    model = build("InstaResNet18", {"insta_blocks": "all"}, rng)
+    counts = Graph(lowering.lower(folding.fold(model))).counts
+    # Of the first stage, and the threshold that reads its map: five statistics of nine.
+    assert counts["DEPTHWISE_CONV_2D"] == 4
+    # Theirs, and those of squares of shifted maps: all but the stem's and the widening PReLU's.
+    assert counts["MEAN"] == 5 + 7
+
+
+def test_thresholds_inside_quantizers_are_folded(rng):
+    inputs = tf.keras.Input((8, 8, 4))
+    x = RPReLU()(tf.keras.layers.BatchNormalization()(inputs))
+    for _ in range(2):
+        quantizer = InstaSign(InstaThreshold(normalization="batch"))
+        x = lq.layers.QuantConv2D(
+            4, 3, padding="same", pad_values=1.0, input_quantizer=quantizer,
+            kernel_quantizer="ste_sign", kernel_constraint="weight_clip",
+        )(x)  # fmt: skip
+        x = RPReLU()(tf.keras.layers.BatchNormalization()(x))
+    outputs = tf.keras.layers.Dense(3)(tf.keras.layers.GlobalAveragePooling2D()(x))
+    model = tf.keras.Model(inputs, outputs)
+    randomize(model, rng, 0.1)
+    images = rng.normal(size=(2, 8, 8, 4)).astype(np.float32)
+    folded = folding.fold(model)
+    np.testing.assert_allclose(folded(images), model(images), atol=1e-4)
+    counts = [Graph(lowering.lower(m)).counts for m in (model, folded)]
+    assert counts[0]["LceBconv2d"] == counts[1]["LceBconv2d"] == 2
+    # One threshold and no shift of a PReLU is left before each sign.
+    assert sum(counts[1][name] for name in ("ADD", "SUB")) < sum(
+        counts[0][name] for name in ("ADD", "SUB")
+    )
+
+
+def _shifted(layer):
+    """An RPReLU whose second shift meets `layer`, which ends in a static threshold."""
+    inputs = tf.keras.Input((8, 8, 4))
+    x = RPReLU(name="prelu")(tf.keras.layers.BatchNormalization()(inputs))
+    return tf.keras.Model(inputs, layer(x))
+
+
+def _add_twice(x):
+    return StaticThreshold()(tf.keras.layers.Add()([x, x]))
+
+
+def _output_too(x):
+    return [x, StaticThreshold()(x)]
+
+
+@pytest.mark.parametrize(
+    ("layer", "folds"),
+    [
+        (StaticThreshold(), True),
+        (InstaThreshold(), True),
+        (RPReLU(), True),
+        (InstaPReLU(), True),
+        (tf.keras.layers.BatchNormalization(), True),
+        (lambda x: StaticThreshold()(tf.keras.layers.AveragePooling2D(3, 2, "same")(x)), True),
+        (lambda x: StaticThreshold()(tf.keras.layers.MaxPooling2D(3, 2, "same")(x)), True),
+        (lambda x: StaticThreshold()(tf.keras.layers.Conv2D(5, 1, strides=2)(x)), True),
+        (lambda x: StaticThreshold()(tf.keras.layers.Conv2D(5, 3)(x)), False),
+        (lambda x: StaticThreshold()(tf.keras.layers.Conv2D(5, 1, activation="relu")(x)), False),
+        (lambda x: StaticThreshold()(tf.keras.layers.Conv2D(4, 1, groups=2)(x)), False),
+        (lambda x: StaticThreshold()(tf.keras.layers.ReLU()(x)), False),
+        (lambda x: tf.keras.layers.Dense(3)(tf.keras.layers.GlobalMaxPooling2D()(x)), True),
+        (lambda x: tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(x)), False),
+        (_add_twice, False),
+        (_output_too, False),
+        (lambda x: x, False),
+    ],
+)
+def test_a_shift_moves_only_where_it_commutes(layer, folds, rng):
+    model = _shifted(layer)
+    randomize(model, rng, 0.5)
+    folded = folding.fold(model)
+    assert (not folded.get_layer("prelu").zeta.numpy().any()) == folds
+    images = rng.normal(size=(2, 8, 8, 4)).astype(np.float32)
+    plain, new = (tf.nest.flatten(m(images, training=False)) for m in (model, folded))
+    for a, b in zip(plain, new, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
+
+
+def test_shared_layers_stay_as_they_are(rng):
+    inputs = tf.keras.Input((8, 8, 4))
+    shared, norm = RPReLU(), tf.keras.layers.BatchNormalization()
+    outputs = StaticThreshold()(tf.keras.layers.Add()([shared(norm(inputs)), shared(inputs)]))
+    model = tf.keras.Model(inputs, outputs)
+    randomize(model, rng, 0.5)
+    images = rng.normal(size=(2, 8, 8, 4)).astype(np.float32)
+    np.testing.assert_array_equal(folding.fold(model)(images), model(images))
+
+
+def test_what_was_shifted_is_known(rng):
+    model = build("InstaResNet18", {}, rng)
+    folded = folding.fold(model)
+    images = rng.normal(size=(2, 16, 16, 3)).astype(np.float32)
+    for name in ("stage1_block2_prelu", "stage2_block1_prelu", "stage1_block1_add", "head_logits"):
+        plain, new = (
+            tf.keras.Model(m.inputs, m.get_layer(name).output)(images, training=False).numpy()
+            for m in (model, folded)
+        )
+        shift = folding.output_shift(folded.get_layer(name))
+        np.testing.assert_allclose(new + shift, plain, atol=1e-4)
+    assert np.abs(folding.output_shift(folded.get_layer("stage1_block2_prelu"))).min() > 0
+
+
+def test_names_that_keras_would_give_again_do_not_collide(rng):
+    inputs = tf.keras.Input((8, 8, 4))
+    outputs = tf.keras.layers.Activation("relu", name="activation")(inputs)
+    model = tf.keras.Model(inputs, outputs)
+    tf.keras.backend.clear_session()  # as when the model is loaded in another process
+    images = rng.normal(size=(2, 8, 8, 4)).astype(np.float32)
+    np.testing.assert_array_equal(folding.fold(model)(images), np.maximum(images, 0))
+
+
+def test_a_model_that_cannot_be_copied_is_refused():
+    class Odd(tf.keras.layers.Layer):
+        def get_config(self):
+            raise NotImplementedError("no settings")
+
+    inputs = tf.keras.Input((8, 8, 4))
+    with pytest.raises(InputError, match="does not .*no settings.*--no-fold"):
+        folding.fold(tf.keras.Model(inputs, Odd()(inputs)))

@@ -1,0 +1,459 @@
+"""Watching a training: where it stops being finite, which signs flip, thresholds that move."""
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import randomize
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from larq_insta import models
+from larq_insta.layers import InstaThreshold, StaticThreshold
+from larq_insta.layers.quantizers import InstaSign
+from larq_insta.lite.errors import InputError
+from larq_insta.training.diagnosis import NOWHERE, first_non_finite
+from larq_insta.training.watching import (
+    TensorBoardLog,
+    binary_signs,
+    flipped_share,
+    forget_epochs,
+    threshold_spread,
+)
+
+LAYERS = tf.keras.layers
+
+
+def student(rng=None, **threshold):
+    """A small model; with `rng` all its weights are random, alphas among them."""
+    model = models.InstaResNet18(
+        input_shape=(8, 8, 1),
+        filters=(4, 8),
+        num_classes=10,
+        stem="small",
+        insta_blocks="all",
+        reuse_statistics=False,
+        threshold=threshold or None,
+    )
+    if rng is not None:
+        randomize(model, rng)
+    return model
+
+
+def pictures(rng, count=8):
+    return rng.normal(size=(count, 8, 8, 1)).astype(np.float32)
+
+
+def loss(predictions):
+    return -tf.reduce_mean(tf.math.log(predictions[:, 0]))
+
+
+def functional(*layers, shape=(3,)):
+    """A chain of layers."""
+    x = inputs = tf.keras.Input(shape, name="image")
+    for layer in layers:
+        x = layer(x)
+    return tf.keras.Model(inputs, x)
+
+
+# --- thresholds of layers
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"statistic": "variance", "normalization": "statistic"},
+        {"normalization": "statistic", "reduction_ratio": 2},
+        {"normalization": "batch"},
+        {"reduction_ratio": 2, "branch_combination": "replace"},
+    ],
+)
+def test_the_threshold_is_what_a_call_subtracts(arguments, rng):
+    layer = InstaThreshold(**arguments)
+    model = functional(layer, shape=(4, 5, 6))
+    randomize(model, rng)
+    x = tf.constant(rng.normal(size=(3, 4, 5, 6)), tf.float32)
+    threshold = layer.threshold(x)
+    compared = layer.batch_norm(x) if arguments.get("normalization") == "batch" else x
+    assert threshold.shape == (3, 1, 1, 6)
+    np.testing.assert_array_equal(compared - threshold, layer(x))
+
+
+def test_the_static_threshold_is_what_a_call_subtracts(rng):
+    layer = StaticThreshold(beta_initializer="random_normal")
+    x = tf.constant(rng.normal(size=(3, 4, 5, 6)), tf.float32)
+    expected = layer(x)
+    assert layer.threshold(x).shape == (1, 1, 1, 6)
+    np.testing.assert_array_equal(x - layer.threshold(x), expected)
+
+
+# --- where a training stops being finite
+
+
+def test_a_healthy_model_is_finite_everywhere(rng):
+    assert first_non_finite(student(rng), pictures(rng), loss) == NOWHERE
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("weight", ["alpha", "batch_norm/moving_variance"])
+def test_a_broken_weight_is_named(value, weight, rng):
+    model = student()
+    layer = model.get_layer("stage2_block3_threshold")
+    broken = next(w for w in layer.weights if w.name == f"{layer.name}/{weight}:0")
+    broken.assign(tf.tensor_scatter_nd_update(broken, [[1]], [value]))
+    where = first_non_finite(model, pictures(rng), loss)
+    assert where == f"the weight {weight} of layer stage2_block3_threshold"
+
+
+def test_a_broken_input_is_named(rng):
+    x = pictures(rng)
+    x[3, 2, 1] = np.nan
+    model = functional(LAYERS.Flatten(), LAYERS.Dense(2, "softmax"), shape=(8, 8, 1))
+    assert first_non_finite(model, x, loss) == "the model's input image"
+
+
+def test_the_layer_whose_cube_overflows_is_named(rng):
+    model = student(rng, normalization=None)
+    batch_norm = model.get_layer("stage1_block2_batch_norm")
+    batch_norm.gamma.assign(tf.fill(batch_norm.gamma.shape, 1e13))
+    # In float32 the sum is still finite but its cube is not, in the PReLU's statistic.
+    where = first_non_finite(model, pictures(rng), loss)
+    assert where.startswith("the output of layer stage1_block2_prelu, whose inputs reach ")
+    assert 1e12 < float(where.split()[-1]) < 1e15
+
+
+def test_a_raw_cube_overflows_in_the_threshold(rng):
+    kernel = tf.keras.initializers.Constant(1e13)
+    model = functional(
+        LAYERS.Conv2D(1, 1, kernel_initializer=kernel, name="conv"),
+        InstaThreshold(name="shift"),
+        shape=(4, 4, 1),
+    )
+    where = first_non_finite(model, np.ones((2, 4, 4, 1), np.float32), tf.reduce_sum)
+    assert where == "the output of layer shift, whose inputs reach 1.0e+13"
+
+
+def test_a_loss_that_is_not_finite_is_named(rng):
+    model = functional(LAYERS.Dense(2, kernel_initializer="zeros", name="logits"))
+    where = first_non_finite(model, np.ones((2, 3), np.float32), loss)
+    assert where == "the loss"
+
+
+class Root(LAYERS.Layer):
+    """Finite at 0, its gradient not."""
+
+    def call(self, inputs):
+        return tf.sqrt(inputs)
+
+
+def test_the_layer_that_passes_back_a_broken_gradient_is_named():
+    model = functional(
+        LAYERS.Dense(4, name="first"),
+        LAYERS.Dense(2, kernel_initializer="zeros", name="second"),
+        Root(name="root"),
+        LAYERS.Dense(2, name="last"),
+    )
+    where = first_non_finite(model, np.ones((2, 3), np.float32), tf.reduce_sum)
+    assert where == "the gradient of the output of layer second, passed back by layer root"
+
+
+def test_a_loss_that_passes_back_a_broken_gradient_is_named():
+    model = functional(LAYERS.Dense(2, kernel_initializer="zeros", name="logits"))
+    where = first_non_finite(
+        model, np.ones((2, 3), np.float32), lambda x: tf.reduce_sum(tf.sqrt(x))
+    )
+    assert where == "the gradient of the output of layer logits, passed back by the loss"
+
+
+def test_a_weight_whose_gradient_alone_is_broken_is_named():
+    model = functional(
+        LAYERS.Dense(2, name="early"),
+        LAYERS.Dense(2, kernel_initializer=tf.keras.initializers.Constant(1e-30), name="late"),
+    )
+    model.get_layer("early").bias.assign([1e30, 1e30])
+    where = first_non_finite(model, np.ones((2, 3), np.float32), lambda x: 1e10 * tf.reduce_sum(x))
+    assert where == "the gradient of the weight kernel of layer late"
+
+
+class Halves(LAYERS.Layer):
+    """Two outputs."""
+
+    def call(self, inputs):
+        return inputs, 1 / inputs
+
+
+def test_one_of_many_outputs_is_named():
+    inputs = tf.keras.Input((3,))
+    outputs = LAYERS.Add()(Halves(name="halves")(inputs))
+    model = tf.keras.Model(inputs, outputs)
+    where = first_non_finite(model, np.zeros((2, 3), np.float32), tf.reduce_sum)
+    assert where == "output 2 of layer halves, whose inputs reach 0.0e+00"
+
+
+def test_a_nested_model_is_named_with_its_weight():
+    nested = tf.keras.Sequential([LAYERS.Dense(2, name="inner", input_shape=(3,))], name="nested")
+    model = functional(nested, LAYERS.Dense(2))
+    assert first_non_finite(model, np.ones((2, 3), np.float32), tf.reduce_sum) == NOWHERE
+    nested.get_layer("inner").bias.assign([0, np.nan])
+    where = first_non_finite(model, np.ones((2, 3), np.float32), tf.reduce_sum)
+    assert where == "the weight inner/bias of layer nested"
+
+
+def test_a_shared_layer_can_be_looked_at():
+    shared = LAYERS.Dense(3, kernel_initializer=tf.keras.initializers.Constant(1e15), name="shared")
+    model = functional(shared, shared, shared)
+    where = first_non_finite(model, np.ones((2, 3), np.float32), tf.reduce_sum)
+    assert where == "the output of layer shared, whose inputs reach 9.0e+30"
+
+
+def test_looking_changes_no_weight(rng):
+    model = student(rng)
+    before = model.get_weights()
+    first_non_finite(model, pictures(rng), loss)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+# --- signs that flip
+
+
+def test_signs_are_those_of_binary_kernels_and_zero_is_positive():
+    model = functional(
+        LAYERS.Conv2D(1, 1, name="real"),
+        lq.layers.QuantConv2D(1, 1, kernel_quantizer="ste_sign", name="binary"),
+        lq.layers.QuantConv2D(1, 1, kernel_quantizer="ste_tern", name="ternary"),
+        lq.layers.QuantConv2D(1, 1, input_quantizer="ste_sign", name="binary_input"),
+        shape=(4, 4, 1),
+    )
+    assert list(binary_signs(model)) == ["binary"]
+    for value, expected in [(-0.5, False), (0.0, True), (-0.0, True), (0.5, True)]:
+        model.get_layer("binary").kernel.assign([[[[value]]]])
+        assert binary_signs(model)["binary"].tolist() == [[[[expected]]]]
+
+
+def test_share_of_flips_counts_weights_not_layers():
+    before = {"a": np.array([True, True, False]), "b": np.array([False])}
+    after = {"a": np.array([True, False, True]), "b": np.array([False])}
+    assert flipped_share(before, after) == 2 / 4
+    assert flipped_share(before, before) == 0
+    assert flipped_share({}, {}) == 0
+
+
+# --- thresholds that move
+
+
+def test_thresholds_are_those_of_a_numpy_oracle(rng):
+    model, name = student(rng, normalization=None), "stage2_block2_threshold"
+    x = pictures(rng)
+    before = tf.keras.Model(model.input, model.get_layer("stage2_block1_prelu").output)
+    cubes = np.mean(before(x).numpy().astype(np.float64) ** 3, axis=(1, 2))
+    layer = model.get_layer(name)
+    expected = layer.alpha.numpy() * cubes + layer.beta.numpy()
+    np.testing.assert_allclose(threshold_spread(model, x)[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_every_instance_aware_layer_is_watched(rng):
+    model = student(rng)
+    thresholds = threshold_spread(model, pictures(rng, 5))
+    named = [layer.name for layer in model.layers if layer.name.endswith("_threshold")]
+    assert list(thresholds) == named
+    assert len(named) == 8
+    assert {array.shape for array in thresholds.values()} == {(5, 4), (5, 8)}
+
+
+def test_thresholds_whose_statistic_is_reused_are_watched_alike(rng):
+    layer = InstaThreshold(alpha_initializer="ones", name="a")
+    reused = InstaThreshold(alpha_initializer="ones", return_statistic=True, name="a")
+    inputs = tf.keras.Input((8, 8, 3))
+    x = pictures(rng).repeat(3, axis=-1)
+    spreads = []
+    for outputs in (layer(inputs), reused(inputs)[0]):
+        model = tf.keras.Model(inputs, outputs)
+        spreads.append(threshold_spread(model, x)["a"])
+    np.testing.assert_array_equal(*spreads)
+
+
+def test_thresholds_inside_quantizers_are_watched(rng):
+    model = functional(
+        LAYERS.Conv2D(3, 1),
+        lq.layers.QuantConv2D(2, 3, input_quantizer=InstaSign(InstaThreshold("mean")), name="a"),
+        lq.layers.QuantConv2D(2, 3, input_quantizer=InstaSign(StaticThreshold()), name="b"),
+        shape=(8, 8, 1),
+    )
+    randomize(model, rng)
+    layer, x = model.layers[1], pictures(rng)
+    threshold = model.get_layer("a").input_quantizer.threshold
+    expected = threshold.alpha * tf.reduce_mean(layer(x), (1, 2)) + threshold.beta
+    watched = threshold_spread(model, x)
+    assert list(watched) == ["a"]
+    np.testing.assert_allclose(watched["a"], expected, rtol=1e-5, atol=1e-6)
+
+
+# --- what TensorBoard shows
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """Folder and history of a two-epoch training of a model around the student."""
+    tf.keras.utils.set_random_seed(1)
+    rng, folder = np.random.default_rng(7), tmp_path_factory.mktemp("logs")
+    model = student(rng)
+    around = tf.keras.Sequential([model])
+    around.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    x, y = pictures(rng, 16), np.arange(16) % 10
+    log = TensorBoardLog(folder, x[:4], model)
+    settings = {"validation_data": (x, y), "epochs": 2, "callbacks": [log], "verbose": 0}
+    return folder, around.fit(x, y, batch_size=8, **settings).history
+
+
+def logger(folder, model, x):
+    """A log outside of `fit`."""
+    model.compile("adam")
+    log = TensorBoardLog(folder, x, model)
+    log.set_model(model)
+    return log
+
+
+def log_epochs(log, first=0, last=0, **logs):
+    for epoch in range(first, last + 1):
+        log.on_epoch_begin(epoch)
+        log.on_epoch_end(epoch, logs)
+    return logged(log.folder)
+
+
+def logged(folder):
+    """What TensorBoard reads: for each tag, its steps and values."""
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    return {
+        tag: [(event.step, tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+    }
+
+
+def scalars(events):
+    return [(step, pytest.approx(float(value), rel=1e-5)) for step, value in events]
+
+
+def test_each_epoch_has_all_tags_once_in_a_file_of_its_own(fitted):
+    folder, _ = fitted
+    assert sorted(path.suffix for path in folder.iterdir()) == [".epoch0000", ".epoch0001"]
+    tags = logged(folder)
+    logs = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
+    expected = {
+        f"{kind}/stage{stage}_block{block}_threshold"
+        for kind in ("thresholds", "threshold_spread", "threshold_spread_relative")
+        for stage in (1, 2)
+        for block in (1, 2, 3, 4)
+    }
+    assert set(tags) == {*logs, "weights/flipped_share", *expected}
+    assert all([step for step, _ in events] == [1, 2] for events in tags.values())
+
+
+def test_logs_are_those_of_keras(fitted):
+    folder, history = fitted
+    tags = logged(folder)
+    for name, values in history.items():
+        assert scalars(tags[name]) == list(enumerate(values, start=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate"),
+    [(tf.keras.optimizers.SGD, 0.0875), (tf.keras.optimizers.legacy.SGD, 0.075)],
+    ids=["of the last update", "legacy: of the next one"],
+)
+def test_a_scheduled_learning_rate_is_that_of_the_epochs_end(kind, rate, tmp_path):
+    log = logger(tmp_path, model := functional(LAYERS.Dense(1)), None)
+    optimizer = kind(tf.keras.optimizers.schedules.PolynomialDecay(0.1, 8, 0.0))
+    model.compile(optimizer)
+    for _ in range(2):
+        optimizer.apply_gradients([(tf.zeros_like(w), w) for w in model.weights])
+    assert scalars(log_epochs(log)["learning_rate"]) == [(1, rate)]
+
+
+def test_flips_are_those_of_the_epoch(rng, tmp_path):
+    model = student()
+    log = logger(tmp_path, model, pictures(rng))
+    kernels = [x.kernel for x in model.layers if isinstance(x, lq.layers.QuantConv2D)]
+    sizes = [int(tf.size(kernel)) for kernel in kernels]
+    for epoch, place in enumerate([0, -1]):
+        log.on_epoch_begin(epoch)
+        kernels[place].assign(-kernels[place])
+        log.on_epoch_end(epoch)
+    expected = [(1, sizes[0] / sum(sizes)), (2, sizes[-1] / sum(sizes))]
+    assert scalars(logged(tmp_path)["weights/flipped_share"]) == expected
+
+
+@pytest.mark.parametrize("normalization", [None, "batch"])
+def test_spreads_are_those_of_a_numpy_oracle(normalization, rng, tmp_path):
+    model, x = student(rng, normalization=normalization), pictures(rng)
+    tags = log_epochs(logger(tmp_path, model, x))
+    layer = model.get_layer("stage1_block1_threshold")
+    stem = tf.keras.Model(model.input, model.get_layer("stem_batch_norm").output)(x).numpy()
+    if normalization == "batch":
+        mean, variance = (weight.numpy() for weight in layer.batch_norm.weights)
+        stem = (stem - mean) / np.sqrt(variance + 1e-5)
+    thresholds = layer.alpha.numpy() * np.mean(stem**3, axis=(1, 2)) + layer.beta.numpy()
+    spread = thresholds.std(axis=0).mean()
+    relative = spread / stem.reshape(-1, 4).std(axis=0).mean()
+    assert scalars(tags[f"threshold_spread/{layer.name}"]) == [(1, spread)]
+    assert scalars(tags[f"threshold_spread_relative/{layer.name}"]) == [(1, relative)]
+
+
+def test_histograms_count_every_instance_and_channel(rng, tmp_path):
+    model, x, name = student(rng), pictures(rng), "stage2_block4_threshold"
+    ((_, histogram),) = log_epochs(logger(tmp_path, model, x))[f"thresholds/{name}"]
+    thresholds = threshold_spread(model, x)[name]
+    assert histogram[:, 2].sum() == 8 * 8
+    np.testing.assert_allclose(histogram[0, 0], thresholds.min(), rtol=1e-5)
+    np.testing.assert_allclose(histogram[-1, 1], thresholds.max(), rtol=1e-5)
+
+
+def test_a_threshold_without_alpha_has_no_spread(rng, tmp_path):
+    model = student(rng)
+    still, moving = (model.get_layer(f"stage1_block{block}_threshold") for block in (2, 3))
+    still.alpha.assign(tf.zeros_like(still.alpha))
+    tags = log_epochs(logger(tmp_path, model, pictures(rng, 7)))
+    for kind in ("threshold_spread", "threshold_spread_relative"):
+        assert tags[f"{kind}/{still.name}"][0][1] == 0
+        assert tags[f"{kind}/{moving.name}"][0][1] > 0
+
+
+def test_thresholds_that_overflow_do_not_end_a_training(rng, tmp_path):
+    model = functional(InstaThreshold(alpha_initializer="ones", name="shift"), shape=(8, 8, 1))
+    x = pictures(rng)
+    x[:3] *= 1e20
+    tags = log_epochs(logger(tmp_path, model, x))
+    assert np.isnan(tags["threshold_spread/shift"][0][1])
+    assert tags["thresholds/shift"][0][1][:, 2].sum() == 5
+
+
+def test_a_model_without_thresholds_and_binary_weights_is_logged_too(rng, tmp_path):
+    model = models.ReActNet18(
+        input_shape=(8, 8, 1), filters=(4,), stem="small", binary="activations"
+    )
+    assert set(log_epochs(logger(tmp_path, model, pictures(rng)))) == {"learning_rate"}
+
+
+def test_a_resumed_training_has_no_epoch_twice(tmp_path):
+    log = logger(tmp_path, functional(LAYERS.Dense(1)), None)
+    log_epochs(log, last=11, loss=1.0)
+    forget_epochs(tmp_path, 10)
+    tags = log_epochs(log, first=10, last=12, loss=2.0)
+    expected = [(epoch, 1.0 if epoch <= 10 else 2.0) for epoch in range(1, 14)]
+    assert sorted((step, float(value)) for step, value in tags["loss"]) == expected
+
+
+def test_forgetting_touches_no_other_file(tmp_path):
+    (tmp_path / "events.out.tfevents.1.host.2.3.v2").touch()
+    (tmp_path / "notes.epoch0005").touch()
+    forget_epochs(tmp_path, 0)
+    forget_epochs(tmp_path / "missing", 0)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    log = logger(tmp_path / "file", functional(LAYERS.Dense(1)), None)
+    with pytest.raises(InputError, match=r"Logs could not be written to .*file \(.*make room"):
+        log_epochs(log)

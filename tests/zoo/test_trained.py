@@ -1,0 +1,106 @@
+"""The trained model in the package."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run
+
+from larq_insta import models, runtime
+from larq_insta.checkpoints import keras_files
+from larq_insta.lite import packaged
+from larq_insta.lite.card import Card
+from larq_insta.zoo import pretrained
+
+ROOT = Path(__file__).parents[1]
+BOOT = ROOT / "docs" / "boot.png"
+
+
+@pytest.fixture(scope="module")
+def network():
+    return models.InstaResNet18(weights="fashion_mnist")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """The boot, moved, darkened and turned."""
+    card = Card.read(pretrained.checkpoint("fashion_mnist"))
+    boot = runtime.read_picture(BOOT, card.preprocessing)
+    return np.stack([boot, np.roll(boot, 3, 1), 0.5 * boot - 0.5, boot[:, ::-1], boot[::-1]])
+
+
+def test_it_is_the_checkpoint_and_the_file(network, pictures):
+    checkpoint = keras_files.load(pretrained.checkpoint("fashion_mnist"))
+    expected = checkpoint(pictures).numpy()
+    np.testing.assert_array_equal(network(pictures), expected)
+    lite = runtime.open_model(Path("fashion_mnist"))
+    assert isinstance(lite, runtime.LiteModel)
+    np.testing.assert_allclose(lite.predict(pictures), expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 0.5
+
+
+def test_a_boot_is_a_boot(network, pictures):
+    card = Card.read(pretrained.checkpoint("fashion_mnist"))
+    assert card.class_names[np.argmax(network(pictures[:1]))] == "Ankle boot"
+    assert f"{BOOT}: Ankle boot " in run("predict", "fashion_mnist", BOOT)
+
+
+def test_files_of_its_name_come_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fashion_mnist").write_text("something")
+    assert "must be a .keras or .h5 file" in run("predict", "fashion_mnist", BOOT, code=2)
+
+
+def test_without_top_it_gives_the_same_map_for_any_size_of_picture(network, pictures):
+    body = models.InstaResNet18(
+        weights="fashion_mnist", include_top=False, input_shape=(None, None, 1)
+    )
+    last = network.get_layer(body.layers[-1].name).output
+    np.testing.assert_array_equal(body(pictures), tf.keras.Model(network.input, last)(pictures))
+    assert body(np.zeros((1, 40, 36, 1))).shape[1:3] == (10, 9)
+
+
+def test_it_can_stand_on_a_tensor(network, pictures):
+    inputs = tf.keras.Input((28, 28, 1))
+    model = models.InstaResNet18(weights="fashion_mnist", input_tensor=inputs)
+    assert model.input is inputs
+    np.testing.assert_array_equal(model(pictures), network(pictures))
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "words"),
+    [
+        ("InstaResNet18", {"filters": (8,)}, r"`filters` must be \[16, 32, 64\] with weights="),
+        ("InstaResNet18", {"num_classes": 5}, "`num_classes` must be 10 with .*; got 5"),
+        ("InstaResNet18", {"plus": True}, "`plus` must be left out with .*; got True"),
+        ("ReActNet18", {}, "'fashion_mnist' are of InstaResNet18; got ReActNet18"),
+    ],
+)
+def test_other_models_are_refused(model, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        models.get(model)(weights="fashion_mnist", **arguments)
+
+
+def test_what_it_was_trained_with_may_be_said(network):
+    said = models.InstaResNet18(weights="fashion_mnist", filters=(16, 32, 64), stem="small")
+    assert said.count_params() == network.count_params()
+
+
+def test_files_are_small_and_say_where_they_are_from():
+    assert sum(path.stat().st_size for path in packaged.FOLDER.iterdir()) <= 1_000_000
+    for path in (pretrained.checkpoint("fashion_mnist"), packaged.converted("fashion_mnist")):
+        card = Card.read(path)
+        assert card.model == packaged.MODELS["fashion_mnist"]
+        assert card.training["teacher"]
+        assert card.training["steps"] == ["activations", "both"]
+        assert card.training["seed"] == 0
+
+
+def test_they_are_installed(tmp_path):
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    here = {path.name for path in packaged.FOLDER.iterdir()}
+    assert here == {path.name for path in (tmp_path / "larq_insta" / "trained").iterdir()}
