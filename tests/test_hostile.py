@@ -108,7 +108,7 @@ def test_other_members_are_refused(name, archive):
 
 def test_what_unpacks_to_too_much_is_refused(archive, monkeypatch):
     path = archive(members={"larq_insta.json": bytes(10_000)})
-    monkeypatch.setattr(keras_files, "LARGEST", 9_000)
+    monkeypatch.setattr(contents, "LARGEST", 9_000)
     with pytest.raises(InputError, match="at most 9,000 bytes"):
         contents.check_here(path)
 
@@ -122,7 +122,7 @@ def test_a_file_that_crashes_its_reader_does_not_crash_us(archive, tmp_path, mon
 
 def test_a_file_that_takes_for_ever_is_given_up(archive, monkeypatch):
     path = archive()
-    monkeypatch.setattr(keras_files, "PATIENCE", 0.001)
+    monkeypatch.setattr(contents, "PATIENCE", 0.001)
     with pytest.raises(InputError, match=r"is damaged \(reading it takes longer than"):
         keras_files.load(path)
 

@@ -33,7 +33,7 @@ _REFUSED = 3
 LARGEST = 4 << 30
 """Bytes of a checkpoint's arrays, unpacked."""
 
-_OUR_MODULES = ("activations", "quantizers", "thresholds", "turning")
+_OUR_MODULES = ("activations", "int8_weights", "quantizers", "thresholds", "turning")
 """With classes of layers and quantizers, in `larq_insta` itself up to 0.1.0."""
 
 _MODULES = {

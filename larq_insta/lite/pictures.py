@@ -17,7 +17,7 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _DEEP = ("I;16", "I;16B", "I")
 """Modes of 16 bits a pixel."""
 _GREY_MODES = ("1", "L")
-_LUMINANCE, _LUMINANCE_BITS = (9798, 19235, 3735), 15
+_LUMINANCE, _LUMINANCE_BITS = (9797, 19234, 3737), 15
 """Of red, green and blue (ITU-R BT.601), as libpng has them, and TensorFlow by it."""
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from conftest import randomize
 
 from larq_insta import InstaPReLU, InstaSign, InstaThreshold, RPReLU, StaticThreshold, models
-from larq_insta.conversion import folding, inference, lowering
+from larq_insta.conversion import folding, inference, lowering, shifts
 from larq_insta.lite.errors import InputError
 from larq_insta.lite.graph import Graph
 
@@ -251,9 +251,9 @@ def test_what_was_shifted_is_known(rng):
             tf.keras.Model(m.inputs, m.get_layer(name).output)(images, training=False).numpy()
             for m in (model, folded)
         )
-        shift = folding.output_shift(folded.get_layer(name))
+        shift = shifts.output_shift(folded.get_layer(name))
         np.testing.assert_allclose(new + shift, plain, atol=1e-4)
-    assert np.abs(folding.output_shift(folded.get_layer("stage1_block2_prelu"))).min() > 0
+    assert np.abs(shifts.output_shift(folded.get_layer("stage1_block2_prelu"))).min() > 0
 
 
 def test_names_that_keras_would_give_again_do_not_collide(rng):

@@ -17,6 +17,7 @@ from larq_insta.conversion.metadata import with_metadata
 from larq_insta.data.preprocessing import photo_preprocessing
 from larq_insta.lite.card import Card
 from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta.version import installed_versions
 
 RGB, GREY = 1, 2
 PHOTO = photo_preprocessing(16)
@@ -62,7 +63,7 @@ def content():
 
 
 def card(preprocessing=PHOTO):
-    return Card("InstaResNet18", {}, "digits", ("a", "b", "ç"), preprocessing)
+    return Card("InstaResNet18", {}, "digits", ("a", "b", "ç"), preprocessing, versions=installed_versions())
 
 
 def metadata(content):

@@ -21,7 +21,7 @@ from larq_insta.data.preprocessing import photo_preprocessing
 from larq_insta.lite.card import Card
 from larq_insta.lite.preprocessing import Preprocessing
 
-DEPLOY = Path(__file__).parents[1] / "docs" / "deploy"
+DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 CXX = shlex.split(os.environ.get("CXX", "g++"))
 
 PREPARE = """

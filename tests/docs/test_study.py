@@ -15,7 +15,7 @@ from larq_insta import models
 from larq_insta.training.configuration import Configuration
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-STUDY = Path(__file__).parents[1] / "studies" / "thresholds"
+STUDY = Path(__file__).parents[2] / "studies" / "thresholds"
 sys.path.insert(0, str(STUDY))
 report = pytest.importorskip("report")
 run, variants = pytest.importorskip("run"), pytest.importorskip("variants")

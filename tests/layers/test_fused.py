@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import randomize
 
-from larq_insta import statistics
-from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, fused
+from larq_insta.layers import InstaPReLU, InstaThreshold, RPReLU, fused, statistics
 from larq_insta.layers.quantizers import LeanApproxSign
 
 LAYERS = {

@@ -6,7 +6,7 @@ from conftest import randomize
 
 from larq_insta import models, runtime
 from larq_insta.conversion import float_weights, folding, lowering
-from larq_insta.lite import benchmarking, flatbuffer
+from larq_insta.lite import benchmarking, flatbuffer, parts
 from larq_insta.lite.graph import Graph
 
 
@@ -53,8 +53,8 @@ def test_parts_compute_what_the_whole_does(content, rng):
     graph = Graph(content)
     images = rng.normal(size=(2, 16, 16, 3)).astype(np.float32)
     cut = graph.cuts[len(graph.cuts) // 2]
-    first = graph.part(graph.inputs, [cut])
-    second = graph.part([cut], graph.outputs)
+    first = parts.part(graph, graph.inputs, [cut])
+    second = parts.part(graph, [cut], graph.outputs)
     assert len(first) < len(content) > len(second)
     middle = runtime.Interpreter(first).predict(images)
     assert middle.shape == (2, *cut.shape[1:])
@@ -115,10 +115,10 @@ def test_matrix_products_are_no_traffic(content):
 
 def test_a_file_keeps_its_answers_when_packed_anew(content, rng):
     images = rng.normal(size=(2, 16, 16, 3)).astype(np.float32)
-    parts = flatbuffer.unpack(content)
-    anew = flatbuffer.pack(parts)
+    unpacked = flatbuffer.unpack(content)
+    anew = flatbuffer.pack(unpacked)
     assert len(anew) < len(content)
-    assert flatbuffer.pack(parts) == anew == flatbuffer.pack(flatbuffer.unpack(anew))
+    assert flatbuffer.pack(unpacked) == anew == flatbuffer.pack(flatbuffer.unpack(anew))
     np.testing.assert_array_equal(
         runtime.Interpreter(anew).predict(images), runtime.Interpreter(content).predict(images)
     )

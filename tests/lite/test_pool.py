@@ -41,7 +41,7 @@ def test_wrong_shapes_are_told(pool):
 
 
 def test_what_is_no_model_is_told():
-    with pytest.raises(InputError, match="interpreter cannot run the model: "):
+    with pytest.raises(InputError, match="interpreter cannot load the model: "):
         LitePool(b"nothing", 1).predict(np.zeros((1, 28, 28, 1), np.float32))
 
 

@@ -9,13 +9,15 @@ import pytest
 import tensorflow as tf
 from conftest import run
 
+import larq_insta
 from larq_insta import models, runtime
 from larq_insta.checkpoints import keras_files
 from larq_insta.lite import packaged
 from larq_insta.lite.card import Card
 from larq_insta.zoo import pretrained
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(larq_insta.__file__).parent
 BOOT = ROOT / "docs" / "boot.png"
 
 
@@ -102,5 +104,6 @@ def test_files_are_small_and_say_where_they_are_from():
 def test_they_are_installed(tmp_path):
     command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    here = {path.name for path in packaged.FOLDER.iterdir()}
-    assert here == {path.name for path in (tmp_path / "larq_insta" / "trained").iterdir()}
+    for folder in (packaged.FOLDER, pretrained.FOLDER):
+        installed = tmp_path / "larq_insta" / folder.relative_to(PACKAGE)
+        assert {path.name for path in folder.iterdir()} == {p.name for p in installed.iterdir()}
