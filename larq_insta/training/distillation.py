@@ -154,7 +154,7 @@ def load_teacher(name: str, dataset: ImageDataset, foreign_input: str = "normali
     if name.endswith((".keras", ".h5")):
         teacher = _from_checkpoint(Path(name), dataset, foreign_input)
     elif name == EFFICIENTNET_LITE0:
-        from larq_insta.training.efficientnet_lite import load_efficientnet_lite0
+        from larq_insta.checkpoints.efficientnet_lite import load_efficientnet_lite0
 
         teacher = _fed(load_efficientnet_lite0(), lambda pictures: tf.cast(pictures, tf.float32))
     else:
