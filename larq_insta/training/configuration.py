@@ -41,6 +41,7 @@ class Configuration:
         model: Name of the model.
         dataset: Name or folder of the data set.
         model_arguments: Arguments of the model beside picture size, classes and stem.
+        validation_share, augmentation: See `data.load`.
         steps: What is binary in each step: `"activations"`, `"both"`, or `"neither"`.
         epochs, learning_rate, weight_decay: One value a step, or one for all. The rate
             falls linearly over each step, to zero one update after the last.
@@ -58,6 +59,7 @@ class Configuration:
     model_arguments: Mapping[str, Any] = field(default_factory=dict)
     image_size: int | None = None
     validation_share: float = 0.1
+    augmentation: str | None = None
     steps: tuple[str, ...] = ("both",)
     epochs: tuple[int, ...] = (60,)
     learning_rate: tuple[float, ...] = (2.5e-3,)

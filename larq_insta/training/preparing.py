@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -24,18 +25,22 @@ def build(name: str, dataset: ImageDataset, arguments: dict[str, Any]) -> tf.ker
     return models.build(name, settings)
 
 
-def load_data(configuration: Configuration) -> ImageDataset:
+def load_data(configuration: Configuration, say: Callable[[str], None]) -> ImageDataset:
     dataset = data.load(
         configuration.dataset,
         image_size=configuration.image_size,
         data_dir=configuration.data_dir,
         manual_dir=configuration.manual_dir,
         validation_share=configuration.validation_share,
+        augmentation=configuration.augmentation,
         cache=configuration.cache,
     )
+    for note in dataset.notes:
+        say(note)
     if not dataset.train.size:
         raise InputError(
-            "The validation share must leave pictures to train on; got "
-            f"{configuration.validation_share}, which holds out all {dataset.validation.size}."
+            f"There must be pictures to train on; {dataset.name} has none but those held out, "
+            f"{dataset.validation.size} to validate and {dataset.test.size} to test with: take a "
+            "smaller --validation-share, or another data set."
         )
     return dataset

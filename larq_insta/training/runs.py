@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from larq_insta.data.dataset import ImageDataset
+from larq_insta.data.identity import changes, identity
 from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.writing import PARTIAL, check_writable, written_whole
+from larq_insta.lite.writing import PARTIAL, check_writable, locked, written_whole
 from larq_insta.training.configuration import Configuration
 from larq_insta.version import installed_versions
 
 BEST, LAST = "best.keras", "last.keras"
+_NOT_KEPT = (
+    "This training began before lists of pictures were kept (0.1.0), when others may have been "
+    "held out: some that choose its best checkpoint from now on may have been trained on. To begin "
+    "anew, choose another output folder."
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,20 @@ def check_output(output: Path) -> None:
             f"The output folder must be new or empty; {output} is not: choose another."
         )
     check_writable(output / LAST)
+
+
+@contextmanager
+def opened(
+    configuration: Configuration, output: Path, say: Callable[[str], None], chief: bool
+) -> Iterator[Result | None]:
+    """See `open_output`; while it lasts, no other process trains there."""
+    if not chief:
+        yield finished(output)
+        return
+    with locked(output) as holds:
+        if not holds:
+            say(f"{output} is on a file system without locks: begin no other training in it.")
+        yield open_output(configuration, output, say)
 
 
 def open_output(
@@ -73,6 +95,35 @@ def open_output(
     if result:
         say(f"{output} holds the finished training.")
     return result
+
+
+def begin(
+    configuration: Configuration,
+    dataset: ImageDataset,
+    output: Path,
+    say: Callable[[str], None],
+    chief: bool = True,
+) -> None:
+    """Keeps what the training in a folder depends on, or holds it to what was kept.
+
+    # Raises
+        InputError: if its pictures are others than those it began with.
+    """
+    path, now = output / "config.json", identity(dataset)
+    if path.is_file():
+        before = read_json(path).get("data")
+        different = changes(before, now) if before else []
+        if different:
+            raise InputError(
+                f"A training goes on with the pictures it began with; {dataset.name} is not what "
+                f"it was in {output}: {'; '.join(different)}: restore it, or choose another "
+                "output folder."
+            )
+        if not before:
+            say(_NOT_KEPT)
+    if chief:
+        versions = {"data": now, "versions": installed_versions()}
+        write_json(path, asdict(configuration) | versions)
 
 
 def finished(output: Path) -> Result | None:

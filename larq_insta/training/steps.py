@@ -19,7 +19,7 @@ from larq_insta.training import diagnosis, distillation, distribution, resume
 from larq_insta.training.configuration import Configuration
 from larq_insta.training.initial import InitialWeights
 from larq_insta.training.preparing import build, load_data
-from larq_insta.training.runs import BEST, LAST, Result, finished, open_output, write_json
+from larq_insta.training.runs import BEST, LAST, Result, begin, opened, write_json
 from larq_insta.training.trainer import NOT_FINITE, Trainer
 from larq_insta.training.watching import TensorBoardLog, forget_epochs
 from larq_insta.version import installed_versions
@@ -47,16 +47,16 @@ def train(
     models.get(configuration.model)
     strategy = distribution.strategy()
     chief = distribution.is_chief(strategy)
-    result = open_output(configuration, output, say) if chief else finished(output)
-    if result:
-        return result
-    tf.keras.utils.set_random_seed(configuration.seed)
-    run = _Run(configuration, output, strategy, chief, load_data(configuration), say)
-    run.prepare()
-    folder = None
-    for step in range(len(configuration.steps)):
-        best, folder = run.step(step, folder)
-    return run.finish(best)
+    with opened(configuration, output, say, chief) as result:
+        if result:
+            return result
+        tf.keras.utils.set_random_seed(configuration.seed)
+        run = _Run(configuration, output, strategy, chief, load_data(configuration, say), say)
+        run.prepare()
+        folder = None
+        for step in range(len(configuration.steps)):
+            best, folder = run.step(step, folder)
+        return run.finish(best)
 
 
 class _Run:
@@ -90,14 +90,14 @@ class _Run:
         student = self._student(0)  # to refuse wrong arguments before anything is written
         if self.initial:
             self.initial.load_into(student)
+            for remark in self.initial.remarks(self.dataset.class_names):
+                self.say(remark)
         if self.configuration.teacher:
             with self.strategy.scope():
                 self.teacher = distillation.load_teacher(
                     self.configuration.teacher, self.dataset, self.configuration.foreign_input
                 )
-        if self.chief:
-            versions = {"versions": installed_versions()}
-            write_json(self.output / "config.json", asdict(self.configuration) | versions)
+        begin(self.configuration, self.dataset, self.output, self.say, self.chief)
 
     def step(self, index: int, before: Path | None) -> tuple[dict[str, Any], Path]:
         """Trains one step, from the best checkpoint in the folder of the one before.
@@ -203,7 +203,7 @@ class _Run:
             dataset=self.configuration.dataset,
             class_names=self.dataset.class_names,
             preprocessing=self.dataset.preprocessing,
-            training=recipe | {"step": index + 1},
+            training=recipe | {"augmentation": self.dataset.augmentation.kind, "step": index + 1},
             versions=installed_versions(),
         )
 
