@@ -10,8 +10,8 @@ import click
 
 from larq_insta.cli.group import command
 from larq_insta.cli.options import (
-    check_fits,
     data_options,
+    load_for,
     model_arguments,
     model_options,
     not_empty,
@@ -105,7 +105,6 @@ def inspect(
     shows the thresholds of all pictures, the share of signs that are +1 with them and with
     static thresholds, the learned alpha, and the most extreme pictures.
     """
-    from larq_insta import data
     from larq_insta.checkpoints.running import KerasModel
     from larq_insta.reports import inspection, inspection_page
     from larq_insta.training import runs
@@ -113,13 +112,7 @@ def inspect(
     runs.check_output(output)
     model = KerasModel(checkpoint)
     card = model.card
-    loaded = data.load(
-        dataset or card.dataset,
-        image_size=card.preprocessing.size,
-        data_dir=data_dir,
-        manual_dir=manual_dir,
-    )
-    check_fits(model.network.input_shape[1:], len(card.class_names), loaded)
+    loaded = load_for(card, dataset or card.dataset, data_dir=data_dir, manual_dir=manual_dir)
     images, labels = loaded.test_pictures(pictures, normalized=False)
     layers = inspection.inspect(model.network, card.preprocessing.normalize(images))
     names = [card.class_names[label] for label in labels]

@@ -18,6 +18,7 @@ from larq_zoo.training.knowledge_distillation.knowledge_distillation import (
 from larq_insta.checkpoints import keras_files
 from larq_insta.data import preprocessing
 from larq_insta.data.dataset import ImageDataset
+from larq_insta.data.naming import composed, listed
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError, first_line
 
@@ -176,10 +177,11 @@ def _from_checkpoint(path: Path, dataset: ImageDataset, foreign_input: str) -> T
         normalize = dataset.normalize
         pixels = foreign_input == "pixels"
         return _fed(network, (lambda x: tf.cast(x, tf.float32)) if pixels else normalize)
-    if card.class_names != dataset.class_names:
+    if [*map(composed, card.class_names)] != [*map(composed, dataset.class_names)]:
         raise InputError(
-            f"A teacher must know the data set's classes in their order; {path} learned those of "
-            f"{card.dataset}, not of {dataset.name}: choose another teacher."
+            f"A teacher must know the data set's classes in their order; {path} learned "
+            f"{listed(card.class_names)}, {dataset.name} has {listed(dataset.class_names)}: choose "
+            "another teacher."
         )
     return _fed(network, partial(preprocessing.normalize, card.preprocessing))
 
