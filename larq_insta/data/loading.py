@@ -102,12 +102,16 @@ def _find(name: str, data_dir: str | None) -> Path | Any | None:
         return None
     if name.startswith((".", "/")) or name.endswith("/") or "\\" in name:
         return Path(name)
+    folder = Path(name)
     try:
-        return tfds.builder(name, data_dir)
+        found = tfds.find(name, data_dir)
     except InputError:
-        if Path(name).is_dir():
-            return Path(name)
-        raise
+        if not folder.is_dir():
+            raise
+        found = None
+    if found is None and not folder.is_dir():
+        raise tfds.unknown(name)
+    return found or folder
 
 
 def _shadowed(name: str, place: Path | Any | None) -> list[str]:

@@ -72,31 +72,41 @@ def load(
     )
 
 
-def builder(name: str, data_dir: str | None) -> Any:
-    """TensorFlow Datasets' own handle of a data set, which need not be here.
+def find(name: str, data_dir: str | None) -> Any | None:
+    """TensorFlow Datasets' builder of a data set, which need not be here, or none.
 
     # Raises
-        InputError: if there is none of that name.
+        InputError: if it has no such configuration or version.
     """
     import tensorflow_datasets as tfds
 
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError) as error:
-        known = ["digits", *tfds.list_builders()]
-        nearest = difflib.get_close_matches(name.partition("/")[0], known, n=1)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
-        raise InputError(
-            "A data set is 'digits', a name known to TensorFlow Datasets, or a folder; "
-            f"got {name!r}.{hint}"
-        ) from error
+    except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError):
+        return None
     except Exception as error:
         raise InputError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
 
 
+def unknown(name: str) -> InputError:
+    """What to raise where nothing has that name."""
+    import tensorflow_datasets as tfds
+
+    known = ["digits", *tfds.list_builders()]
+    nearest = difflib.get_close_matches(name.partition("/")[0], known, n=1)
+    hint = f" Did you mean {nearest[0]}?" if nearest else ""
+    return InputError(
+        "A data set is 'digits', a name known to TensorFlow Datasets, or a folder; "
+        f"got {name!r}.{hint}"
+    )
+
+
 def class_names(name: str) -> tuple[str, ...]:
     """Of a data set that need not be here."""
-    return tuple(builder(name, None).info.features["label"].names)
+    found = find(name, None)
+    if found is None:
+        raise unknown(name)
+    return tuple(found.info.features["label"].names)
 
 
 def _keys(info: Any) -> tuple[str, str]:
@@ -151,7 +161,7 @@ def _parts(
     filled = [split for split, info in builder.info.splits.items() if info.num_examples]
     known = [part for part in splits.PARTS if part in filled]
     found = {part: part for part in known if _is_labelled(builder, keys, part)}
-    reasons = dict.fromkeys(known, ", as it has no labels")
+    reasons = dict.fromkeys(known, ", as it has no labels here")
     left = [split for split in filled if split not in found]
     notes = [f"Left out of {name}: its {x} split{reasons.get(x, '')}." for x in left]
     if not found:
@@ -167,12 +177,15 @@ def _parts(
 
 
 def _is_labelled(builder: Any, keys: tuple[str, str], split: str) -> bool:
-    """By its first examples; where labels are kept back, all are -1."""
+    """By its first examples; where labels are kept back, all are -1, or the files are not here."""
     import tensorflow_datasets as tfds
 
     label_alone = tfds.decode.PartialDecoding({keys[1]: True})
     first = builder.as_dataset(split=split, decoders=label_alone).take(_FIRST_LABELS)
-    labels = np.array([example[keys[1]] for example in first.as_numpy_iterator()])
+    try:
+        labels = np.array([example[keys[1]] for example in first.as_numpy_iterator()])
+    except tf.errors.NotFoundError:
+        return False
     if labels.max() < 0:
         return False
     _check_labels(builder, labels)

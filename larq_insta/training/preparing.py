@@ -39,8 +39,8 @@ def load_data(configuration: Configuration, say: Callable[[str], None]) -> Image
         say(note)
     if not dataset.train.size:
         raise InputError(
-            f"There must be pictures to train on; {dataset.name} has none but those held out, "
-            f"{dataset.validation.size} to validate and {dataset.test.size} to test with: take a "
-            "smaller --validation-share, or another data set."
+            f"The validation share must leave pictures to train on; of {dataset.name} "
+            f"{configuration.validation_share} leaves none, {dataset.validation.size} to validate "
+            f"and {dataset.test.size} to test with: take a smaller one, or another data set."
         )
     return dataset

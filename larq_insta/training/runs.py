@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -97,33 +98,38 @@ def open_output(
     return result
 
 
-def begin(
-    configuration: Configuration,
-    dataset: ImageDataset,
-    output: Path,
-    say: Callable[[str], None],
-    chief: bool = True,
-) -> None:
-    """Keeps what the training in a folder depends on, or holds it to what was kept.
+def inputs(configuration: Configuration, dataset: ImageDataset) -> dict[str, Any]:
+    """What a training learns from: its pictures, and the files beside them."""
+    given = (configuration.teacher, configuration.initial_weights)
+    files = [name for name in given if name and Path(name).is_file()]
+    sums = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16] for name in files}
+    return {"data": identity(dataset), "files": sums}
+
+
+def check_inputs(now: dict[str, Any], output: Path, say: Callable[[str], None]) -> None:
+    """Whether a training that goes on would learn from what it began with.
 
     # Raises
-        InputError: if its pictures are others than those it began with.
+        InputError: if not.
     """
-    path, now = output / "config.json", identity(dataset)
-    if path.is_file():
-        before = read_json(path).get("data")
-        different = changes(before, now) if before else []
-        if different:
-            raise InputError(
-                f"A training goes on with the pictures it began with; {dataset.name} is not what "
-                f"it was in {output}: {'; '.join(different)}: restore it, or choose another "
-                "output folder."
-            )
-        if not before:
-            say(_NOT_KEPT)
-    if chief:
-        versions = {"data": now, "versions": installed_versions()}
-        write_json(path, asdict(configuration) | versions)
+    if not (output / "config.json").is_file():
+        return
+    kept = read_json(output / "config.json")
+    if "data" not in kept:
+        say(_NOT_KEPT)
+        return
+    files = [name for name, value in now["files"].items() if kept["files"].get(name) != value]
+    different = [*changes(kept["data"], now["data"]), *(f"{name} is another" for name in files)]
+    if different:
+        raise InputError(
+            f"A training goes on with the pictures and files it began with; those of {output} have "
+            f"changed, {'; '.join(different)}: restore them, or choose another output folder."
+        )
+
+
+def keep(configuration: Configuration, now: dict[str, Any], output: Path) -> None:
+    versions = {"versions": installed_versions()}
+    write_json(output / "config.json", asdict(configuration) | now | versions)
 
 
 def finished(output: Path) -> Result | None:

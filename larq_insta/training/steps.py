@@ -15,11 +15,11 @@ from larq_insta.checkpoints import keras_files
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
-from larq_insta.training import diagnosis, distillation, distribution, resume
+from larq_insta.training import diagnosis, distillation, distribution, resume, runs
 from larq_insta.training.configuration import Configuration
 from larq_insta.training.initial import InitialWeights
 from larq_insta.training.preparing import build, load_data
-from larq_insta.training.runs import BEST, LAST, Result, begin, opened, write_json
+from larq_insta.training.runs import BEST, LAST, Result, opened, write_json
 from larq_insta.training.trainer import NOT_FINITE, Trainer
 from larq_insta.training.watching import TensorBoardLog, forget_epochs
 from larq_insta.version import installed_versions
@@ -87,6 +87,8 @@ class _Run:
     def prepare(self) -> None:
         """What is done once, before the first step."""
         distribution.check_batch_size(self.strategy, self.batch_size)
+        inputs = runs.inputs(self.configuration, self.dataset)
+        runs.check_inputs(inputs, self.output, self.say)
         student = self._student(0)  # to refuse wrong arguments before anything is written
         if self.initial:
             self.initial.load_into(student)
@@ -97,7 +99,8 @@ class _Run:
                 self.teacher = distillation.load_teacher(
                     self.configuration.teacher, self.dataset, self.configuration.foreign_input
                 )
-        begin(self.configuration, self.dataset, self.output, self.say, self.chief)
+        if self.chief:
+            runs.keep(self.configuration, inputs, self.output)
 
     def step(self, index: int, before: Path | None) -> tuple[dict[str, Any], Path]:
         """Trains one step, from the best checkpoint in the folder of the one before.

@@ -97,7 +97,7 @@ def test_labels_that_are_no_classes_are_refused(load, side):
     [
         ({"train": BOTH}, [[7, 7], [1, 1], [2, 2]], "Tested on 20% of made_up's train split"),
         ({"train": BOTH, "test": [-1] * 5}, [[7, 7], [1, 1], [2, 2]],
-         "Left out of made_up: its test split, as it has no labels"),
+         "Left out of made_up: its test split, as it has no labels here"),
         ({"train": BOTH, "test": [-1] * 5, "validation": [0, 1, 1]}, [[9, 9], [1, 1], [1, 2]],
          "Tested on made_up's validation split, as nothing else is for it"),
         ({"train": BOTH, "validation": [0, 1, 1]}, [[9, 9], [1, 1], [1, 2]],
@@ -113,6 +113,15 @@ def test_every_set_of_splits_has_its_use(load, side, splits, expected, words):
     dataset = load(splits, side=side)
     assert labels(dataset) == expected
     assert any(note.startswith(words) for note in dataset.notes) if words else not dataset.notes
+
+
+@SIDES
+def test_files_that_are_not_here_are_asked_for_by_nobody(load, side, tmp_path):
+    splits = {"train": BOTH, "test": BOTH, "validation": [0, 1, 1]}
+    load(splits, side=side)
+    for file in tmp_path.rglob("*-test.tfrecord*"):  # of ImageNet only few people have it
+        file.unlink()
+    assert labels(load(splits, side=side)) == [[9, 9], [1, 1], [1, 2]]
 
 
 @SIDES

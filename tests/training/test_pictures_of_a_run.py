@@ -6,9 +6,11 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import tensorflow as tf
 from conftest import FIXTURES, run
 
 from larq_insta import data, training
+from larq_insta.checkpoints import keras_files
 from larq_insta.data.identity import changes, identity
 from larq_insta.lite import writing
 from larq_insta.lite.card import Card
@@ -112,7 +114,7 @@ def test_a_training_does_not_go_on_with_other_pictures(folder, tmp_path, trainin
     training_in(configured(folder), output)
     kept = contents(output)
     more(folder)
-    with pytest.raises(InputError, match=r"goes on with the pictures it began with; .* train had"):
+    with pytest.raises(InputError, match=r"pictures and files it began with; .* train had 14"):
         training_in(configured(folder), output)
     assert contents(output) == kept
     for path in folder.glob("cat/more*"):
@@ -120,6 +122,26 @@ def test_a_training_does_not_go_on_with_other_pictures(folder, tmp_path, trainin
     training_in(configured(folder), output, say=lines.append)
     assert contents(output) == kept
     assert not any("began" in line for line in lines)
+
+
+def test_a_training_does_not_go_on_with_another_teacher(tmp_path, training_in):
+    digits = data.load("digits")
+    path, output = tmp_path / "teacher.keras", tmp_path / "run"
+    configuration = replace(DIGITS, teacher=str(path))
+
+    def teach(seed):
+        tf.keras.utils.set_random_seed(seed)
+        inputs = tf.keras.Input((8, 8, 1))
+        x = tf.keras.layers.Dense(10, "softmax")(tf.keras.layers.Flatten()(inputs))
+        card = Card("x", {}, "digits", digits.class_names, digits.preprocessing)
+        keras_files.save(tf.keras.Model(inputs, x), path, card)
+
+    teach(0)
+    training_in(configuration, output)
+    training_in(configuration, output)
+    teach(1)
+    with pytest.raises(InputError, match="changed, .*teacher.keras is another: restore them"):
+        training_in(configuration, output)
 
 
 def test_a_training_of_0_1_0_goes_on_and_says_what_is_not_known(tmp_path, training_in):
