@@ -647,6 +647,7 @@ def test_an_empty_batch_gets_no_answers():
         assert model.predict(images).shape == (0, 10)
 
 
+@pytest.mark.slow
 def test_a_folder_of_odd_pictures_trains(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "set" / name).mkdir(parents=True)

@@ -81,6 +81,7 @@ def test_small_pictures_need_no_cache():
     assert data.load("digits", cache="memory").uncached is None
 
 
+@pytest.mark.slow
 def test_a_training_with_a_cache_ends_as_one_without(folder, tmp_path):
     weights = []
     for cache in ([], ["--cache", "memory"]):

@@ -71,6 +71,7 @@ def test_an_instance_aware_model_starts_as_the_static_one_it_comes_from(static, 
     np.testing.assert_allclose(model(x), keras_files.load(static)(x), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_first_step_trains_what_is_new_and_the_second_all(static, tmp_path):
     training.train(configured(static), tmp_path / "out")
     before = by_kind(keras_files.load(static))
@@ -116,6 +117,7 @@ def test_wrong_values_are_one_line(options, words, tmp_path):
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_a_training_of_one_kind_of_weights_resumes(static, tmp_path, monkeypatch):
     whole, parts = configured(static, epochs=2, steps=("both",), trainable="channelwise"), tmp_path
     training.train(whole, parts / "a")

@@ -74,6 +74,7 @@ def test_decay_spares_thresholds_biases_batch_norms_and_the_classifier():
     assert names == {f"{layer.name}/kernel:0" for layer in model.layers if "_conv" in layer.name}
 
 
+@pytest.mark.slow
 def test_an_update_that_is_not_finite_changes_nothing(batch):
     model = models.InstaResNet18(**TINY)
     model.get_layer("head_logits").bias.assign([np.nan] * 10)
@@ -135,6 +136,7 @@ def test_both_steps_leave_their_files(two_steps):
     assert first.get_layer("stage1_block1_conv").kernel_quantizer is None
 
 
+@pytest.mark.slow
 def test_the_second_step_begins_with_the_best_of_the_first(two_steps, tmp_path):
     # With a rate of nearly nothing the second step stays where it began.
     training.train(replace(TWO_STEPS, learning_rate=(2.5e-3, 1e-30)), tmp_path / "run")
@@ -154,6 +156,7 @@ class Killed(Exception):  # noqa: N818
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["save", "publish"])
 @pytest.mark.parametrize("moment", [1, 3])
 def test_a_resumed_training_ends_as_an_undisturbed_one(
@@ -200,6 +203,7 @@ def test_a_training_killed_at_its_first_file_can_begin_again(tmp_path):
     assert len(list((tmp_path / "run").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_reported_and_the_one_before_used(two_steps, tmp_path, monkeypatch):
     original = resume.Keeper.publish
 
@@ -311,6 +315,7 @@ def test_values_out_of_range_are_refused(change, words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_reaches_both_steps_and_the_teacher(tmp_path):
     model = models.ReActNet18(**TINY, binary="neither")
     model.save(tmp_path / "teacher.keras")
