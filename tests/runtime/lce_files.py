@@ -92,6 +92,7 @@ def convolution(
     output="float",
     scale=1.0,
     zero_point=0,
+    returns_parts=False,
 ):
     """Float numbers `shape` through a sign and a binary convolution, as `output` says.
 
@@ -108,15 +109,17 @@ def convolution(
         same_size(size, s) if padding == "same" else valid_size(size, k, s, d)
         for size, k, s, d in zip((height, width), window, strides, dilations, strict=True)
     ]
-    inputs = [bits, weights, -1, -1, -1]
+    inputs, parts = [bits, weights, -1, -1, -1], {"kernel": kernel}
     if output == "bits":
         depth = kernel[0].size
         thresholds = rng.integers(0, depth + 1, filters)
         inputs[4] = file.tensor((filters,), np.int32, thresholds)
         result = file.tensor((batch, *sizes, words(filters)), np.int32)
     else:
-        inputs[2] = file.tensor((filters,), np.float32, rng.normal(size=filters))
-        inputs[3] = file.tensor((filters,), np.float32, rng.normal(size=filters))
+        multiplier, bias = rng.normal(size=(2, filters)).astype(np.float32)
+        parts |= {"multiplier": multiplier, "bias": bias}
+        inputs[2] = file.tensor((filters,), np.float32, multiplier)
+        inputs[3] = file.tensor((filters,), np.float32, bias)
         quantized = {"scale": scale, "zero_point": zero_point} if output == "int8" else {}
         dtype = np.int8 if output == "int8" else np.float32
         result = file.tensor((batch, *sizes, filters), dtype, **quantized)
@@ -135,7 +138,8 @@ def convolution(
         numbers = file.tensor((batch, *sizes, filters), np.float32)
         file.add("LceDequantize", [result], numbers)
         result = numbers
-    return file.content([image], [result])
+    content = file.content([image], [result])
+    return (content, parts) if returns_parts else content
 
 
 def pooling(*, shape, window, strides, padding):
