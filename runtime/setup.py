@@ -25,32 +25,34 @@ FLAGS = [
 ]  # fmt: skip
 
 
-def compiler():
+def compiler() -> list[str] | None:
     named = os.environ.get("CC")
     if named:
         return shlex.split(named)
     return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
 
 
-def sources():
+def sources() -> list[str]:
     return sorted(str(path.relative_to(HERE)) for path in (HERE / "native").glob("*.c"))
 
 
-def build_library(folder):
+def build_library(folder: Path) -> None:
     ready = os.environ.get("LARQ_INSTA_LIBRARY")
     if ready:
         shutil.copy(ready, folder / Path(ready).name)
         return
     command = compiler()
     if command is None:
-        print("larq-insta-runtime: no C compiler, so no native library", file=sys.stderr)
+        sys.stderr.write("larq-insta-runtime: no C compiler, so no native library\n")
         return
     target = folder / f"liblarq_insta{SUFFIX}"
-    subprocess.run([*command, *FLAGS, *sources(), "-o", target, "-lpthread", "-lm"], check=True, cwd=HERE)
+    subprocess.run(
+        [*command, *FLAGS, *sources(), "-o", target, "-lpthread", "-lm"], check=True, cwd=HERE
+    )
 
 
 class BuildWithLibrary(build_py):
-    def run(self):
+    def run(self) -> None:
         super().run()
         folder = HERE / PACKAGE if self.editable_mode else Path(self.build_lib, PACKAGE).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +60,7 @@ class BuildWithLibrary(build_py):
 
 
 class WheelOfAnyPython(bdist_wheel):
-    def get_tag(self):
+    def get_tag(self) -> tuple[str, str, str]:
         given = os.environ.get("LARQ_INSTA_PLATFORM")
         if not given and compiler() is None:
             return "py3", "none", "any"
