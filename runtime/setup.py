@@ -46,9 +46,8 @@ def build_library(folder: Path) -> None:
         sys.stderr.write("larq-insta-runtime: no C compiler, so no native library\n")
         return
     target = folder / f"liblarq_insta{SUFFIX}"
-    subprocess.run(
-        [*command, *FLAGS, *sources(), "-o", target, "-lpthread", "-lm"], check=True, cwd=HERE
-    )
+    command += [*FLAGS, *sources(), "-o", str(target), "-lpthread", "-lm"]
+    subprocess.run(command, check=True, cwd=HERE)  # noqa: S603
 
 
 class BuildWithLibrary(build_py):
