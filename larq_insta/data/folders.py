@@ -48,7 +48,7 @@ def load(root: Path, pre: Preprocessing, kind: str | None, validation_share: flo
     names = _class_names(layout.parts)
     arrays = {part: folder.pictures() for part, folder in layout.parts.items()}
     train, validation, test = splits.of_arrays(arrays, names, validation_share)
-    left_out = [words for folder in layout.parts.values() for words in folder.left_out()]
+    remarks = [words for folder in layout.parts.values() for words in folder.remarks()]
     things = all(_IMAGENET_CLASS.fullmatch(name) for name in names)
     default = augmentation.CROPS_AND_MIRROR if things else augmentation.CROPS
     return ImageDataset(
@@ -62,7 +62,7 @@ def load(root: Path, pre: Preprocessing, kind: str | None, validation_share: flo
         Split.of_arrays(*test),
         fetch=fetching.fetch,
         source=splits.digest(_relative(paths, root) for paths, _ in (train, validation, test)),
-        notes=(*layout.notes, *left_out),
+        notes=(*layout.notes, *remarks),
     )
 
 

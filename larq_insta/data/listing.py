@@ -81,22 +81,33 @@ class ClassFolders:
         paths, labels = zip(*found, strict=True)
         return np.array(paths), np.array(labels, np.int64)
 
-    def left_out(self) -> list[str]:
-        """In words, the files in class folders that are no pictures, and pictures outside."""
+    def remarks(self) -> list[str]:
+        """What users may not expect: pictures far down, no pictures, pictures of no class."""
         words = []
+        below = [
+            path for name in self.names for path in self._files[name][0] if self._is_below(path)
+        ]
+        if below:
+            words.append(
+                f"{len(below):,} pictures of {self.root} lie deeper than in the folder of their "
+                f"class, and count to it; the first is {_printable(below[0])}."
+            )
         others = [path for name in self.names for path in self._files[name][1]]
         if others:
             kinds = Counter(path.suffix.lower() or "no suffix" for path in others)
             counts = listed([f"{count:,} ({kind})" for kind, count in sorted(kinds.items())])
             words.append(
                 f"Left out of {self.root}, as no JPEG, PNG, GIF, BMP or WebP files: {counts}; the "
-                f"first is {os.fsencode(others[0]).decode(errors='replace')}."
+                f"first is {_printable(others[0])}."
             )
         files = [Path(entry) for entry in _entries(self.root) if not entry.is_dir()]
         strays = [path for path in files if _is_picture(path)]
         if strays:
             words.append(f"Left out of {self.root}, as in no class's folder: {len(strays):,}.")
         return words
+
+    def _is_below(self, path: Path) -> bool:
+        return path.parent.parent != self.root
 
     def _of_class(self, name: str) -> list[Path]:
         found, _ = self._files[name]
@@ -143,6 +154,10 @@ def _told_apart(files: Iterator[Path]) -> tuple[list[Path], list[Path]]:
     for path in files:
         (found if _is_picture(path) else others).append(path)
     return found, others
+
+
+def _printable(path: Path) -> str:
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _is_picture(path: Path) -> bool:
