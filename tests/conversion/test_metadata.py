@@ -63,7 +63,9 @@ def content():
 
 
 def card(preprocessing=PHOTO):
-    return Card("InstaResNet18", {}, "digits", ("a", "b", "ç"), preprocessing, versions=installed_versions())
+    return Card(
+        "InstaResNet18", {}, "digits", ("a", "b", "ç"), preprocessing, versions=installed_versions()
+    )
 
 
 def metadata(content):
