@@ -2,17 +2,23 @@
 
 import csv
 import gc
+import io
 import os
+import warnings
+import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import h5py
 import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
+from larq_insta import models
 from larq_insta.cli import cli
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -69,6 +75,27 @@ def log(folder):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
+def saved_weights(path):
+    """The arrays of a `.keras` file by their place, without building its model."""
+    arrays = {}
+
+    def keep(name, part):
+        if isinstance(part, h5py.Dataset):
+            arrays[name] = part[()]
+
+    with zipfile.ZipFile(path) as archive:
+        h5py.File(io.BytesIO(archive.read("model.weights.h5"))).visititems(keep)
+    return arrays
+
+
+def assert_same_weights(first, second):
+    """Of two `.keras` files, bit for bit."""
+    first, second = saved_weights(first), saved_weights(second)
+    assert first.keys() == second.keys()
+    for name, weight in first.items():
+        np.testing.assert_array_equal(weight, second[name], err_msg=name)
+
+
 def arrays(batches):
     """Pictures and labels of all batches."""
     images, labels = zip(*batches, strict=True)
@@ -104,6 +131,28 @@ def converted(trained, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("converted") / "model.tflite"
     run("convert", trained / "best.keras", path)
     return path
+
+
+def tiny(name="InstaMobileNetV1", **arguments):
+    """The smallest network for digits: one block of a MobileNet, or one stage of a ResNet."""
+    settings = {"input_shape": (8, 8, 1), "num_classes": 10, "stem": "small"}
+    settings["filters"] = (4,) if "18" in name else (4, 4)
+    if name.startswith("Insta"):
+        settings["insta_blocks"] = "all"
+    return models.get(name)(**{**settings, **arguments})
+
+
+@contextmanager
+def without_tracing():
+    """Runs eagerly what always asks for graphs; in short trainings tracing costs the most."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        with warnings.catch_warnings():
+            # That `tf.data` has no part in it is meant so.
+            warnings.filterwarnings("ignore", "Even though the `tf.config.experimental_run_func")
+            yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def randomize(model, rng, scale=0.1):

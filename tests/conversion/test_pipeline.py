@@ -105,9 +105,9 @@ def test_operators_of_a_block(rng):
 
 
 def test_input_and_output_are_one_picture(rng):
-    reader = runtime.Interpreter(lowering.lower(small()))
-    assert reader.input_shapes == [(1, 16, 16, 3)]
-    assert reader.output_shapes == [(1, 3)]
+    graph = Graph(lowering.lower(small()))
+    assert [tensor.shape for tensor in graph.inputs] == [(1, 16, 16, 3)]
+    assert [tensor.shape for tensor in graph.outputs] == [(1, 3)]
 
 
 @pytest.mark.parametrize(

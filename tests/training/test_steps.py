@@ -1,4 +1,4 @@
-"""One update, two steps, resumption, and what training says to wrong input."""
+"""Two steps, what they leave, and how a training goes on after faults."""
 
 import json
 import re
@@ -12,21 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from conftest import log, run
+from conftest import assert_same_weights, log, run, saved_weights, tiny
 
-from larq_insta import models, training
+from larq_insta import training
 from larq_insta.checkpoints import keras_files
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
-from larq_insta.training import recipes, resume, runs
+from larq_insta.training import resume, runs
 from larq_insta.training.configuration import Configuration
-from larq_insta.training.trainer import NOT_FINITE, Trainer
+from larq_insta.training.trainer import Trainer
 
-TINY = {"input_shape": (8, 8, 1), "num_classes": 10, "stem": "small", "filters": (4, 8)}
 TWO_STEPS = Configuration(
-    "InstaResNet18",
-    model_arguments={"filters": [4], "insta_blocks": "all"},
+    "InstaMobileNetV1",
+    model_arguments={"filters": [4, 4], "insta_blocks": "all"},
     steps=("activations", "both"),
     epochs=(2, 3),
     weight_decay=(1e-5, 0.0),
@@ -34,94 +32,25 @@ TWO_STEPS = Configuration(
 )
 
 
-def normalize(pictures):
-    return tf.cast(pictures, tf.float32) / 127.5 - 1
-
-
-def weights(path):
-    return keras_files.load(path).get_weights()
-
-
-def assert_same_weights(a, b):
-    for x, y in zip(weights(a), weights(b), strict=True):
-        np.testing.assert_array_equal(x, y)
-
-
-@pytest.fixture
-def batch(rng):
-    return tf.constant(rng.integers(0, 256, (16, 8, 8, 1)), tf.uint8), rng.integers(0, 10, 16)
-
-
-def test_an_update_is_the_gradient_and_decay_of_kernels_of_convolutions(batch):
-    model = models.InstaResNet18(**TINY, binary="activations")
-    before = [weight.numpy() for weight in model.trainable_variables]
-    with tf.GradientTape() as tape:
-        probabilities = model(normalize(batch[0]), training=True)
-        loss = tf.keras.losses.sparse_categorical_crossentropy(batch[1], probabilities)
-        gradients = tape.gradient(tf.reduce_mean(loss), model.trainable_variables)
-    trainer = Trainer(model, normalize, weight_decay=0.1)
-    trainer.compile(tf.keras.optimizers.SGD(1.0))
-    trainer.train_on_batch(*batch)
-    for old, gradient, weight in zip(before, gradients, model.trainable_variables, strict=True):
-        decay = 0.1 * old if "_conv/kernel" in weight.name else 0.0
-        np.testing.assert_allclose(old - weight, gradient + decay, rtol=1e-3, atol=1e-5)
-
-
-def test_decay_spares_thresholds_biases_batch_norms_and_the_classifier():
-    model = models.InstaMobileNetV1(**TINY, insta_blocks="all", plus=True)
-    decayed = Trainer(model, normalize)._decayed
-    names = {weight.name for weight in model.trainable_variables if weight.ref() in decayed}
-    assert names == {f"{layer.name}/kernel:0" for layer in model.layers if "_conv" in layer.name}
-
-
-@pytest.mark.slow
-def test_an_update_that_is_not_finite_changes_nothing(batch):
-    model = models.InstaResNet18(**TINY)
-    model.get_layer("head_logits").bias.assign([np.nan] * 10)
-    trainer = Trainer(model, normalize)
-    trainer.compile(tf.keras.optimizers.Adam())
-    before = [weight.numpy() for weight in model.trainable_variables]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=NOT_FINITE):
-        trainer.train_on_batch(*batch)
-    for old, weight in zip(before, model.trainable_variables, strict=True):
-        np.testing.assert_array_equal(old, weight)
-    assert trainer.optimizer.iterations == 0
-
-
-def test_validation_does_not_train(batch):
-    model = models.ReActNet18(**TINY)
-    before = model.get_weights()
-    trainer = Trainer(model, normalize)
-    trainer.compile(tf.keras.optimizers.Adam())
-    loss, accuracy = trainer.test_on_batch(*batch)
-    probabilities = model(normalize(batch[0])).numpy()
-    assert loss == pytest.approx(-np.log(probabilities[np.arange(16), batch[1]]).mean(), rel=1e-4)
-    assert accuracy == pytest.approx((probabilities.argmax(-1) == batch[1]).mean())
-    for old, new in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
-def test_hand_over_is_all_or_nothing():
-    source = models.ReActNet18(**TINY, binary="activations")
-    target = models.ReActNet18(**TINY)
-    keras_files.hand_over(source, target)
-    for a, b in zip(source.get_weights(), target.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    with pytest.raises(InputError) as failure:
-        keras_files.hand_over(source, models.InstaResNet18(**{**TINY, "filters": (4, 6)}))
-    message = str(failure.value)
-    assert "stage2_block2_threshold/alpha:0" in message.split("left over", maxsplit=1)[0]
-    assert "left over: none" in message
-    assert "head_logits/kernel:0 (8, 10) for (6, 10)" in message
-    with pytest.raises(InputError, match=r"missing: none; left over: .*_threshold/alpha:0"):
-        keras_files.hand_over(models.InstaResNet18(**TINY), target)
+@pytest.fixture(scope="module")
+def begun():
+    """The weights with which each step of `two_steps` began."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def two_steps(tmp_path_factory):
+def two_steps(begun, tmp_path_factory):
     """An undisturbed training of two steps."""
-    folder = tmp_path_factory.mktemp("two_steps") / "run"
-    training.train(TWO_STEPS, folder)
+    folder, fit = tmp_path_factory.mktemp("two_steps") / "run", Trainer.fit
+
+    def note(trainer, *args, **kwargs):
+        named = keras_files.named_weights(trainer.student)
+        begun.append({name: weight.numpy() for name, weight in named.items()})
+        return fit(trainer, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "fit", note)
+        training.train(TWO_STEPS, folder)
     return folder
 
 
@@ -133,17 +62,17 @@ def test_both_steps_leave_their_files(two_steps):
     assert step1.model_arguments == {**TWO_STEPS.model_arguments, "binary": "activations"}
     assert step2.model_arguments == TWO_STEPS.model_arguments
     first = keras_files.load(two_steps / "step1" / "last.keras")
-    assert first.get_layer("stage1_block1_conv").kernel_quantizer is None
+    assert first.get_layer("block1_spatial_conv").kernel_quantizer is None
 
 
-@pytest.mark.slow
-def test_the_second_step_begins_with_the_best_of_the_first(two_steps, tmp_path):
-    # With a rate of nearly nothing the second step stays where it began.
-    training.train(replace(TWO_STEPS, learning_rate=(2.5e-3, 1e-30)), tmp_path / "run")
-    first = keras_files.load(two_steps / "step1" / "best.keras").get_layer("head_logits").kernel
-    assert_same_weights(two_steps / "step1" / "best.keras", tmp_path / "run/step1/best.keras")
-    second = keras_files.load(tmp_path / "run" / "last.keras").get_layer("head_logits").kernel
-    np.testing.assert_array_equal(first, second)
+def test_the_second_step_begins_with_the_best_of_the_first(two_steps, begun):
+    best, last = (two_steps / "step1" / f"{name}.keras" for name in ("best", "last"))
+    expected = keras_files.named_weights(keras_files.load(best))
+    assert expected.keys() == begun[1].keys()
+    for name, weight in expected.items():
+        np.testing.assert_array_equal(begun[1][name], weight, err_msg=name)
+    with pytest.raises(AssertionError):
+        assert_same_weights(best, last)
 
 
 def test_the_last_update_is_not_wasted(two_steps):
@@ -156,30 +85,43 @@ class Killed(Exception):  # noqa: N818
     pass
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", ["save", "publish"])
-@pytest.mark.parametrize("moment", [1, 3])
-def test_a_resumed_training_ends_as_an_undisturbed_one(
-    two_steps, tmp_path, monkeypatch, victim, moment
-):
-    owner = {"save": resume.States, "publish": resume.Keeper}[victim]
-    original, calls = getattr(owner, victim), []
+def kill(patch, owner, method, moment):
+    """Ends a training at the so many-th call of a method."""
+    original, calls = getattr(owner, method), []
 
     def die(*args):
         calls.append(args)
-        if len(calls) == moment + 1:
+        if len(calls) == moment:
             raise Killed
         return original(*args)
 
-    monkeypatch.setattr(owner, victim, die)
-    with pytest.raises(Killed):
-        training.train(TWO_STEPS, tmp_path / "run")
-    monkeypatch.undo()
-    training.train(TWO_STEPS, tmp_path / "run")
+    patch.setattr(owner, method, die)
+
+
+KILLS = [
+    # In the first step, before the second epoch's state is written; there again, after it is.
+    (resume.States, "save", 2),
+    (resume.Keeper, "publish", 2),
+    # Before the second step begins; in its second epoch.
+    (resume.Keeper, "publish", 2),
+    (resume.States, "save", 2),
+]
+
+
+def test_a_training_killed_at_all_moments_ends_as_an_undisturbed_one(two_steps, tmp_path):
+    run, lines = tmp_path / "run", []
+    for victim in KILLS:
+        with pytest.MonkeyPatch.context() as patch:
+            kill(patch, *victim)
+            with pytest.raises(Killed):
+                training.train(TWO_STEPS, run, lines.append)
+    training.train(TWO_STEPS, run, lines.append)
+    done = [re.search(r"step (\d) .* after epoch (\d)|$", line).groups() for line in lines]
+    assert [x for x in done if x[0]] == [("1", "1"), *[("1", "2")] * 3, ("2", "1")]
     for file in ("best.keras", "last.keras", "step1/best.keras", "step1/last.keras"):
-        assert_same_weights(two_steps / file, tmp_path / "run" / file)
-    assert log(tmp_path / "run") == log(two_steps)
-    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 3
+        assert_same_weights(two_steps / file, run / file)
+    assert log(run) == log(two_steps)
+    assert len(list((run / "tensorboard").iterdir())) == 3
 
 
 def test_what_a_killed_process_left_half_written_is_removed_in_every_step(two_steps, tmp_path):
@@ -203,33 +145,21 @@ def test_a_training_killed_at_its_first_file_can_begin_again(tmp_path):
     assert len(list((tmp_path / "run").iterdir())) == 2
 
 
-@pytest.mark.slow
-def test_a_damaged_state_is_reported_and_the_one_before_used(two_steps, tmp_path, monkeypatch):
-    original = resume.Keeper.publish
-
-    def die(keeper):
-        original(keeper)
-        if len(keeper.states.history.rows) == 2 and keeper.folder.name == "run":
-            raise Killed
-
-    monkeypatch.setattr(resume.Keeper, "publish", die)
-    with pytest.raises(Killed):
-        training.train(TWO_STEPS, tmp_path / "run")
-    monkeypatch.undo()
-    (damaged,) = (tmp_path / "run" / "state").glob("epoch-0002.data*")
+def test_a_damaged_state_is_reported_and_the_one_before_used(two_steps, tmp_path):
+    run, lines = tmp_path / "run", []
+    shutil.copytree(two_steps, run)
+    (run / "result.json").unlink()
+    (damaged,) = (run / "state").glob("epoch-0003.data*")
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 255
     damaged.write_bytes(content)
-    lines = []
-    training.train(TWO_STEPS, tmp_path / "run", lines.append)
-    assert any("state after epoch 2 is damaged" in line for line in lines)
-    assert any("going on after epoch 1" in line for line in lines)
-    assert_same_weights(two_steps / "last.keras", tmp_path / "run" / "last.keras")
+    training.train(TWO_STEPS, run, lines.append)
+    assert any("state after epoch 3 is damaged" in line for line in lines)
+    assert any("going on after epoch 2" in line for line in lines)
+    assert_same_weights(two_steps / "last.keras", run / "last.keras")
 
 
 def test_only_damaged_states_are_an_error(two_steps, tmp_path):
-    import shutil
-
     shutil.copytree(two_steps, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     for index in (tmp_path / "run" / "state").glob("*.index"):
@@ -258,71 +188,29 @@ def test_a_training_that_is_not_finite_names_update_layer_and_checkpoint(tmp_pat
 
     def poison(keeper, epoch, logs=None):
         original(keeper, epoch, logs)
-        keeper.student.get_layer("stage1_block2_conv").kernel.assign_add(
-            [[[[np.nan] * 4] * 4] * 3] * 3
-        )
+        kernel = keeper.student.get_layer("block1_pointwise_conv").kernel
+        kernel.assign_add(np.full(kernel.shape, np.nan))
 
     monkeypatch.setattr(resume.Keeper, "on_epoch_end", poison)
+    static = Configuration(
+        "ReActNetA", model_arguments={"filters": [4, 4]}, epochs=3, batch_size=300
+    )
     with pytest.raises(InputError) as failure:
-        training.train(
-            Configuration("ReActNet18", model_arguments={"filters": [4]}, epochs=3), tmp_path / "r"
-        )
+        training.train(static, tmp_path / "r")
     message = str(failure.value)
-    assert "at update 21 (epoch 2)" in message
-    assert "kernel of layer stage1_block2_conv" in message
+    assert "at update 5 (epoch 2)" in message
+    assert "kernel of layer block1_pointwise_conv" in message
     assert f"{tmp_path / 'r' / 'last.keras'} of epoch 1" in message
-    assert all(np.isfinite(weight).all() for weight in weights(tmp_path / "r" / "last.keras"))
+    saved = saved_weights(tmp_path / "r" / "last.keras")
+    assert all(np.isfinite(weight).all() for weight in saved.values())
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
-def test_every_recipe_can_be_used_and_is_described(name):
-    Configuration.from_recipe(name, "InstaResNet18", {}).check()
-    description = recipes.RECIPES[name].describe()
-    assert f"--recipe {name}" in description or name == recipes.DEFAULT
-    assert "source: " in description
-
-
-def test_values_given_override_a_recipe():
-    overrides = {"epochs": (7,), "teacher": None, "model_arguments": {"plus": True}}
-    configuration = Configuration.from_recipe("small", "InstaResNet18", overrides)
-    assert configuration.epochs == (7, 7)
-    assert configuration.teacher is None
-    assert configuration.model_arguments == {"filters": (16, 32, 64), "plus": True}
-    assert configuration.weight_decay == (1e-5, 0.0)
-    one_step = Configuration.from_recipe("small", "ReActNetA", {"steps": ("both",)})
-    assert one_step.weight_decay == (0.0,)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"steps": ("weights",)}, "activations, both, neither; got weights"),
-        ({"epochs": (1, 2, 3)}, "one value, or one for each of the 2 steps"),
-        ({"epochs": (0,)}, "`epochs` must be at least 1; got 0"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1; got 0"),
-        ({"learning_rate": (0.0,)}, "`learning_rate` must be positive; got 0.0"),
-        ({"learning_rate": (float("nan"),)}, "`learning_rate` must be positive; got nan"),
-        ({"weight_decay": (-1.0,)}, "`weight_decay` must be at least 0; got -1.0"),
-        ({"temperature": 0.0}, "`temperature` must be positive; got 0.0"),
-        ({"hard_label_share": 1.5}, "`hard_label_share` must be from 0 to 1; got 1.5"),
-        ({"attention_weight": -1.0}, "`attention_weight` must be at least 0; got -1.0"),
-        ({"seed": -1}, "`seed` must be at least 0 and below"),
-    ],
-)
-def test_values_out_of_range_are_refused(change, words, tmp_path):
-    with pytest.raises(InputError, match=re.escape(words)):
-        training.train(replace(TWO_STEPS, **change), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.slow
 def test_the_command_line_reaches_both_steps_and_the_teacher(tmp_path):
-    model = models.ReActNet18(**TINY, binary="neither")
-    model.save(tmp_path / "teacher.keras")
+    tiny("ReActNetA", binary="neither").save(tmp_path / "teacher.keras")
     run(
-        "train", "InstaResNet18", "--filters", "4,8", "--steps", "activations,both",
-        "--epochs", "1,2", "--batch-size", 400, "--teacher", tmp_path / "teacher.keras",
-        "--temperature", 2, "--hard-label-share", 0.5, "--attention-weight", 1,
+        "train", "InstaMobileNetV1", "--filters", "4,4", "--insta-blocks", "all", "--steps",
+        "activations,both", "--epochs", "1,2", "--batch-size", 400, "--teacher",
+        tmp_path / "teacher.keras", "--temperature", 2, "--hard-label-share", 0.5, "--attention-weight", 1,
         "--output", tmp_path / "run",
     )  # fmt: skip
     config = json.loads((tmp_path / "run" / "config.json").read_text())
