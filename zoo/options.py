@@ -99,8 +99,8 @@ class InstaOptions(Options):
     threshold: Annotated[
         Mapping[str, Any] | None,
         'Arguments of every `InstaThreshold`, such as `{"normalization": "batch"}`; unlike the '
-        "layer's own defaults, the models' normalization is `\"statistic\"`, with a "
-        "`statistic_bound` of 8.",
+        "layer's own defaults, the models' normalization is `\"statistic\"`, and `statistic_bound` "
+        "8, with other normalizations 512 (8 if slopes are instance-aware).",
     ] = None
     prelu: Annotated[
         Mapping[str, Any] | None,

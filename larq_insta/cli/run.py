@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from larq_insta.cli.group import command, in_one_line
+from larq_insta.cli.group import command, in_one_line, shown
 from larq_insta.cli.options import data_options, load_for, not_empty, path
 from larq_insta.lite.errors import InputError
 
@@ -42,8 +42,7 @@ def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
                 click.echo(in_one_line(error), err=True)
                 unread.append(path)
             else:
-                name = click.format_filename(path)
-                click.echo(f"{name}: {runtime.answer(model, image, top)}")
+                click.echo(shown(f"{path}: {runtime.answer(model, image, top)}"))
     if unread:
         raise InputError(
             f"All pictures must be readable; {len(unread)} of {len(pictures)} are not, the first "

@@ -180,7 +180,7 @@ class ImageDataset:
             for item, _ in split.examples:
                 try:
                     source.decode(source.fetch(item))
-                except _UNREADABLE:
+                except (InputError, *_UNREADABLE):  # what reads files here says it itself
                     is_path = source.fetch is not tf.identity
                     return os.fsdecode(item.numpy()) if is_path else f"one of {self.name}"
         return None

@@ -60,7 +60,7 @@ def load(root: Path, pre: Preprocessing, kind: str | None, validation_share: flo
         Split.of_arrays(*train),
         Split.of_arrays(*validation),
         Split.of_arrays(*test),
-        fetch=fetching.fetch,
+        fetch=partial(fetching.fetch, channels=pre.channels),
         source=splits.digest(_relative(paths, root) for paths, _ in (train, validation, test)),
         notes=(*layout.notes, *remarks),
     )

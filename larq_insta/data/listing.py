@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from larq_insta.data.naming import composed, is_text, listed
+from larq_insta.data.naming import as_text, listed
 from larq_insta.lite import pictures
 from larq_insta.lite.errors import InputError
 
@@ -41,11 +41,11 @@ class ClassFolders:
         """
         found: dict[str, Path] = {}
         for folder in folders_in(self.root):
-            name = composed(folder.name)
-            if not is_text(name):
+            name = as_text(folder.name)
+            if name is None:
                 raise InputError(
                     f"Names of class folders must be UTF-8, as they name the classes; got "
-                    f"{os.fsencode(name)!r} in {self.root}: rename it."
+                    f"{os.fsencode(folder.name)!r} in {self.root}: rename it."
                 )
             if name in found:
                 raise InputError(

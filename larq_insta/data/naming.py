@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 
 
 def composed(name: str) -> str:
@@ -11,9 +14,15 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def is_text(name: str) -> bool:
-    # What is not UTF-8 in names of files becomes surrogates, which nothing can write.
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+def as_text(name: str) -> str | None:
+    """A class's name by that of its folder; `None` if it is no text.
+
+    Names of files are UTF-8 nearly everywhere, also where the locale speaks of ASCII alone.
+    """
+    for encoding in ("utf-8", sys.getfilesystemencoding()):
+        with suppress(UnicodeDecodeError):
+            return composed(os.fsencode(name).decode(encoding))
+    return None
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -102,7 +102,7 @@ def photo_preprocessing(
 
     Below 224 pixels the border is that share of the picture that it is there, an eighth: else
     half of a small picture would be border. With `"bicubic"` it is Larq Zoo's, but for values
-    rounded to whole pixels' values.
+    rounded to whole pixels' values, and files decoded exactly.
     """
     crop = max(_SMALLEST_CROP, size / (size + 32))
     if channels == 1:

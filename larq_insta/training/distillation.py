@@ -44,6 +44,11 @@ class Teacher:
             return tf.nn.log_softmax(outputs)
         return tf.math.log(tf.maximum(tf.cast(outputs, tf.float32), _TINY))
 
+    def is_finite(self, pictures: tf.Tensor) -> bool:
+        """Whether all its answers to uint8 pictures are."""
+        answers = self.network(self.prepare(pictures), training=False)
+        return bool(tf.reduce_all(tf.math.is_finite(answers)))
+
 
 class Distillation:
     r"""What a student learns from its teacher and from the labels.
@@ -235,4 +240,10 @@ def _gives_logits(network: tf.keras.Model) -> bool:
     shape: list[Any] = [2, *(size or 64 for size in network.input_shape[1:])]
     images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     rows = network(images, training=False).numpy()
+    wrong = rows[~np.isfinite(rows)]
+    if wrong.size:
+        raise InputError(
+            f"A teacher's answers must be finite; {network.name} gives {wrong[0]} to a random "
+            "picture: choose another teacher."
+        )
     return not (rows.min() >= 0 and np.allclose(rows.sum(-1), 1, atol=1e-3))

@@ -15,7 +15,7 @@ from larq_insta.checkpoints import keras_files
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
-from larq_insta.training import diagnosis, distillation, distribution, resume, runs
+from larq_insta.training import answers, diagnosis, distillation, distribution, resume, runs
 from larq_insta.training.configuration import Configuration
 from larq_insta.training.initial import InitialWeights
 from larq_insta.training.preparing import build, load_data
@@ -132,13 +132,13 @@ class _Run:
                 self._fit(trainer, index, done, keeper)
         distribution.wait_for_all(self.strategy)  # else some look for what is not written yet
         self.seconds += sum(row["seconds"] for row in history.rows)
-        return history.best, folder
+        return answers.best_epoch(history, folder), folder
 
     def finish(self, row: dict[str, Any]) -> Result:
         """Tests the best checkpoint, once; `row` is its logs."""
         best = self.output / self._best
         with self.dataset.naming_unreadable():
-            accuracy = _test_accuracy(keras_files.load(best), self.dataset)
+            accuracy = answers.test_accuracy(keras_files.load(best), self.dataset)
         result = Result(
             str(best), accuracy, row.get("val_accuracy"), row["epoch"], round(self.seconds, 1)
         )
@@ -259,7 +259,9 @@ class _Run:
         pictures = next(iter(dataset.pictures(split, _WATCHED_PICTURES)))[0]
         watched = self.dataset.normalize(pictures).numpy()
         check = tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: self._check_output())
-        return [keeper.copier, check, TensorBoardLog(folder, watched, keeper.copy), keeper]
+        remarks = answers.Remarks(keeper.copy, dataset, self.say)
+        log = TensorBoardLog(folder, watched, keeper.copy)
+        return [keeper.copier, check, remarks, log, keeper]
 
     def _check_output(self) -> None:
         # Else it would be made anew, without what is needed to go on.
@@ -283,15 +285,11 @@ class _Run:
             )
 
         where = diagnosis.first_non_finite(trainer.student, trainer.normalize(pictures), loss)
+        if self.teacher is not None and not self.teacher.is_finite(pictures):
+            where = "an answer of the teacher (choose another)"
         kept = f"{keeper.folder / LAST} of epoch {epoch}" if epoch else "none"
         return (
             f"Training must stay finite; at update {update + 1} (epoch {epoch + 1}) the first "
             f"value that is not is {where}. Last good checkpoint: {kept}. Lower the learning rate "
             f"(it was {self.configuration.learning_rate[index]}) and use another output folder."
         )
-
-
-def _test_accuracy(model: tf.keras.Model, dataset: ImageDataset) -> float:
-    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    _, accuracy = model.evaluate(dataset.evaluation_batches(dataset.test), verbose=0)
-    return accuracy
