@@ -210,8 +210,8 @@ def test_the_command_line_reaches_both_steps_and_the_teacher(tmp_path):
     run(
         "train", "InstaMobileNetV1", "--filters", "4,4", "--insta-blocks", "all", "--steps",
         "activations,both", "--epochs", "1,2", "--batch-size", 400, "--teacher",
-        tmp_path / "teacher.keras", "--temperature", 2, "--hard-label-share", 0.5, "--attention-weight", 1,
-        "--output", tmp_path / "run",
+        tmp_path / "teacher.keras", "--temperature", 2, "--hard-label-share", 0.5,
+        "--attention-weight", 1, "--output", tmp_path / "run",
     )  # fmt: skip
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["steps"] == ["activations", "both"]
