@@ -87,7 +87,8 @@ class WithInstaLayers(BinaryNetFactory):
     def _with_steady_statistic(self, options: Mapping[str, Any]) -> dict[str, Any]:
         options = {"normalization": NORMALIZATION, **options}
         # Shifts add to activations, but slopes multiply them, block after block.
-        multiplies = "slope" in (self._prelu.get("instance_aware") or ())
+        named = self._prelu.get("instance_aware")
+        multiplies = isinstance(named, Iterable) and "slope" in named  # the layer checks the rest
         tight = multiplies or options["normalization"] == NORMALIZATION
         return {"statistic_bound": STATISTIC_BOUND if tight else LOOSE_BOUND, **options}
 
