@@ -7,12 +7,12 @@ from conftest import randomize, run
 
 from larq_insta import data, training
 from larq_insta.checkpoints import keras_files
+from larq_insta.checkpoints.initial import InitialWeights
 from larq_insta.layers import InstaThreshold
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
 from larq_insta.training.configuration import Configuration
-from larq_insta.training.initial import InitialWeights
-from larq_insta.training.trainer import trained_weights
+from larq_insta.training.trainer import Trainer, trained_weights
 
 FORM = {"filters": [4, 8], "pad_values": 0.0}
 
@@ -121,13 +121,13 @@ def test_wrong_values_are_one_line(options, words, tmp_path):
 def test_a_training_of_one_kind_of_weights_resumes(static, tmp_path, monkeypatch):
     whole, parts = configured(static, epochs=2, steps=("both",), trainable="channelwise"), tmp_path
     training.train(whole, parts / "a")
-    fit = training.Trainer.fit
+    fit = Trainer.fit
 
     def interrupted(self, *args, **kwargs):
         fit(self, *args, **{**kwargs, "epochs": 1})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.Trainer, "fit", interrupted)
+    monkeypatch.setattr(Trainer, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         training.train(whole, parts / "b")
     monkeypatch.undo()
