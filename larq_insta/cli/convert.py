@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from larq_insta.cli.group import command
-from larq_insta.cli.options import check_fits, data_options, load_for, not_empty, path
+from larq_insta.cli.options import check_fits, data_options, load_for, not_empty, path, trained
 from larq_insta.lite.errors import InputError
 
 
 @command()
-@click.argument("checkpoint", type=path())
+@click.argument("checkpoint", type=path(), callback=trained)
 @click.argument("target", metavar="OUT.tflite", type=path())
 @click.option(
     "--dataset",

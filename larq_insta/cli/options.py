@@ -52,6 +52,13 @@ def not_empty(_context: click.Context, _option: click.Parameter, value: str | No
     return value
 
 
+def trained(_context: click.Context, _argument: click.Parameter, value: Path) -> Path:
+    """The checkpoint of the package's trained model, by its name."""
+    from larq_insta.zoo import pretrained
+
+    return pretrained.find(value)
+
+
 def names(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
     return value.split(",") if value and value not in ("all", "all_but_largest_maps") else value
 

@@ -16,6 +16,7 @@ from larq_insta.cli.options import (
     model_options,
     not_empty,
     path,
+    trained,
 )
 
 
@@ -56,9 +57,11 @@ def summary(
     from larq_insta.checkpoints import keras_files
     from larq_insta.conversion import float_weights, lowering
     from larq_insta.reports import profiling
+    from larq_insta.zoo import pretrained
 
-    if model.endswith((".keras", ".h5")):
-        network = keras_files.load(Path(model))
+    file = pretrained.find(Path(model))
+    if file.suffix in (".keras", ".h5"):
+        network = keras_files.load(file)
     else:
         shape = {"input_shape": (image_size, image_size, channels), "num_classes": classes}
         arguments = {**shape, "binary": binary, **model_arguments(options)}
@@ -86,7 +89,7 @@ def summary(
 
 
 @command()
-@click.argument("checkpoint", type=path())
+@click.argument("checkpoint", type=path(), callback=trained)
 @click.argument("output", metavar="FOLDER", type=path())
 @click.option("--dataset", callback=not_empty, help="By default the one of the training.")
 @data_options

@@ -90,6 +90,7 @@ teacher_options = options(
     help="Keep the contents of files in `memory`, or in a folder by its name.",
 )
 @click.option("--image-size", type=int, help="Pixels a side that the model sees.")
+@click.option("--channels", type=int, help="Of pictures in folders: 3, or 1 for grey.")
 @click.option(
     "--augmentation",
     type=click.Choice(["none", "crops", "crops_and_mirror"]),
@@ -102,7 +103,8 @@ teacher_options = options(
 @click.option(
     "--initial-weights",
     callback=not_empty,
-    help="A .keras or .h5 file, or a published ReActNet's for PyTorch, to start from.",
+    help="What to start from: fashion_mnist (the trained model in the package), a .keras or .h5 "
+    "file, or a published ReActNet's for PyTorch. For other classes the classifier is new.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(

@@ -24,11 +24,13 @@ def load(
     name: str,
     *,
     image_size: int | None = None,
+    channels: int | None = None,
     data_dir: str | None = None,
     manual_dir: str | None = None,
     validation_share: float = 0.1,
     augmentation: str | None = None,
     prepared: Preprocessing | None = None,
+    like: Preprocessing | None = None,
     cache: str | None = None,
 ) -> ImageDataset:
     """Loads a data set.
@@ -39,6 +41,7 @@ def load(
             come first: a folder that has one is written as a path, such as `./digits`.
         image_size: Pixels a side that the model sees; by default the pictures' own size
             where all have the same, else 224.
+        channels: Of pictures in folders as the model sees them, 1 for grey or 3, the default.
         data_dir: Where TensorFlow Datasets keeps its files.
         manual_dir: Where files lie that TensorFlow Datasets need not download.
         validation_share: Share of the training pictures held out for validation, the
@@ -47,6 +50,8 @@ def load(
             by default crops, and mirroring where that is known to keep the class.
         prepared: How a model takes its pictures; by default as fits the data set and
             `image_size`.
+        like: How a model that is trained further takes its pictures: the default of those in
+            folders, which have neither size nor channels of their own.
         cache: `"memory"` or a folder, where files' contents are kept; see
             `caching.with_cache`. Small pictures are in memory anyway.
 
@@ -61,29 +66,46 @@ def load(
         raise InputError(
             f"The image size must be from 8 to {LARGEST_SIZE} pixels; got {image_size}."
         )
+    if channels not in (None, 1, 3):
+        raise InputError(f"The channels must be 1 (grey) or 3 (colours); got {channels}.")
     if not name:
         raise InputError("A data set must have a name; got '': write ./ for this folder.")
     place = _find(name, data_dir)
     if place is None:
         dataset = _digits(image_size or 8, prepared, augmentation, validation_share)
     elif isinstance(place, Path):
-        pre = prepared or photo_view(image_size or 224)
+        pre = prepared or _view(image_size, channels, like)
         dataset = folders.load(place, pre, augmentation, validation_share)
     else:
         dataset = tfds.load(
             place, name, manual_dir, image_size, prepared, augmentation, validation_share
         )
-    _check_channels(dataset)
+    _check_channels(dataset, channels)
     dataset = replace(dataset, notes=(*_shadowed(name, place), *dataset.notes))
     if cache is None or dataset.decode is tf.identity:
         return dataset
     stamps = folders.stamps(dataset) if isinstance(place, Path) else ""
-    return with_cache(dataset, cache, f"{dataset.source} {stamps}")
+    grey = " grey" if dataset.preprocessing.channels == 1 else ""
+    return with_cache(dataset, cache, f"{dataset.source}{grey} {stamps}")
 
 
-def _check_channels(dataset: ImageDataset) -> None:
-    """Of pictures that are not decoded, but there as they are."""
-    wanted = dataset.preprocessing.channels
+def _view(
+    image_size: int | None, channels: int | None, like: Preprocessing | None
+) -> Preprocessing:
+    """Of pictures in folders."""
+    size, colours = (like.size, like.channels) if like else (224, 3)
+    wanted = (image_size or size, channels or colours)
+    return like if like and wanted == (size, colours) else photo_view(*wanted)
+
+
+def _check_channels(dataset: ImageDataset, channels: int | None) -> None:
+    """Of pictures that are not decoded, but there as they are, or said to have others."""
+    wanted = channels or dataset.preprocessing.channels
+    if wanted != dataset.preprocessing.channels:
+        raise InputError(
+            f"Channels can be chosen for pictures in folders alone; those of {dataset.name} have "
+            f"{dataset.preprocessing.channels}: leave --channels {channels} out."
+        )
     shape = dataset.test.examples.element_spec[0].shape
     if dataset.decode is tf.identity and shape[-1] != wanted:
         raise InputError(

@@ -21,6 +21,7 @@ from larq_insta.data.dataset import ImageDataset
 from larq_insta.data.naming import composed, listed
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError, first_line
+from larq_insta.zoo import pretrained
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 INPUTS = ("normalized", "pixels")
@@ -149,7 +150,8 @@ def load_teacher(name: str, dataset: ImageDataset, foreign_input: str = "normali
 
     # Arguments
         name: `"efficientnet_lite0"`, the name of a model of `tf.keras.applications` with
-            ImageNet weights, or the path of a `.keras` or `.h5` checkpoint.
+            ImageNet weights, of a trained model in the package, or the path of a `.keras` or
+            `.h5` checkpoint.
         dataset: What it shall teach.
         foreign_input: What a checkpoint without larq_insta's card takes: `"normalized"`
             pictures, as the student does, or `"pixels"` from 0 to 255.
@@ -157,8 +159,9 @@ def load_teacher(name: str, dataset: ImageDataset, foreign_input: str = "normali
     # Raises
         InputError: if there is no such teacher or it does not know the data set's classes.
     """
-    if name.endswith((".keras", ".h5")):
-        teacher = _from_checkpoint(Path(name), dataset, foreign_input)
+    path = pretrained.find(Path(name))
+    if path.suffix in (".keras", ".h5"):
+        teacher = _from_checkpoint(path, dataset, foreign_input)
     elif name == EFFICIENTNET_LITE0:
         from larq_insta.checkpoints.efficientnet_lite import load_efficientnet_lite0
 
@@ -229,6 +232,8 @@ def _fed(network: tf.keras.Model, prepare: Callable[[tf.Tensor], tf.Tensor]) -> 
     def resized(pictures: tf.Tensor) -> tf.Tensor:
         if pictures.shape[-1] == 1 and channels == 3:
             pictures = tf.image.grayscale_to_rgb(pictures)
+        if pictures.shape[-1] == 3 and channels == 1:
+            pictures = tf.image.rgb_to_grayscale(pictures)
         if None not in size and tuple(pictures.shape[1:3]) != tuple(size):
             pictures = tf.image.resize(pictures, size, antialias=True)
         return prepare(pictures)

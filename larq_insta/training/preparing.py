@@ -10,6 +10,7 @@ import tensorflow as tf
 from larq_insta import data, models
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.lite.errors import InputError
+from larq_insta.lite.preprocessing import Preprocessing
 from larq_insta.training.configuration import Configuration
 
 
@@ -25,10 +26,14 @@ def build(name: str, dataset: ImageDataset, arguments: dict[str, Any]) -> tf.ker
     return models.build(name, settings)
 
 
-def load_data(configuration: Configuration, say: Callable[[str], None]) -> ImageDataset:
+def load_data(
+    configuration: Configuration, like: Preprocessing | None, say: Callable[[str], None]
+) -> ImageDataset:
     dataset = data.load(
         configuration.dataset,
         image_size=configuration.image_size,
+        channels=configuration.channels,
+        like=like,
         data_dir=configuration.data_dir,
         manual_dir=configuration.manual_dir,
         validation_share=configuration.validation_share,

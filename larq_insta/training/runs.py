@@ -17,6 +17,7 @@ from larq_insta.lite.errors import InputError, first_line
 from larq_insta.lite.writing import PARTIAL, check_writable, locked, written_whole
 from larq_insta.training.configuration import Configuration
 from larq_insta.version import installed_versions
+from larq_insta.zoo import pretrained
 
 BEST, LAST = "best.keras", "last.keras"
 _NOT_KEPT = (
@@ -101,8 +102,12 @@ def open_output(
 def inputs(configuration: Configuration, dataset: ImageDataset) -> dict[str, Any]:
     """What a training learns from: its pictures, and the files beside them."""
     given = (configuration.teacher, configuration.initial_weights)
-    files = [name for name in given if name and Path(name).is_file()]
-    sums = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16] for name in files}
+    files = {name: pretrained.find(Path(name)) for name in given if name}
+    sums = {
+        name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        for name, file in files.items()
+        if file.is_file()
+    }
     return {"data": identity(dataset), "files": sums}
 
 

@@ -12,15 +12,15 @@ import tensorflow as tf
 
 from larq_insta import models
 from larq_insta.checkpoints import keras_files
+from larq_insta.checkpoints.initial import InitialWeights
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
 from larq_insta.training import answers, diagnosis, distillation, distribution, resume, runs
 from larq_insta.training.configuration import Configuration
-from larq_insta.training.initial import InitialWeights
 from larq_insta.training.preparing import build, load_data
 from larq_insta.training.runs import BEST, LAST, Result, opened, write_json
-from larq_insta.training.trainer import NOT_FINITE, Trainer
+from larq_insta.training.trainer import NOT_FINITE, Trainer, trained_weights
 from larq_insta.training.watching import TensorBoardLog, forget_epochs
 from larq_insta.version import installed_versions
 
@@ -51,7 +51,10 @@ def train(
         if result:
             return result
         tf.keras.utils.set_random_seed(configuration.seed)
-        run = _Run(configuration, output, strategy, chief, load_data(configuration, say), say)
+        initial = InitialWeights.find(configuration.initial_weights)
+        like = initial.preprocessing if initial else None
+        dataset = load_data(configuration, like, say)
+        run = _Run(configuration, output, strategy, chief, dataset, initial, say)
         run.prepare()
         folder = None
         for step in range(len(configuration.steps)):
@@ -69,6 +72,7 @@ class _Run:
         strategy: tf.distribute.Strategy,
         chief: bool,
         dataset: ImageDataset,
+        initial: InitialWeights | None,
         say: Callable[[str], None],
     ) -> None:
         self.configuration = configuration
@@ -80,8 +84,8 @@ class _Run:
         self.batch_size = min(configuration.batch_size, dataset.train.size)
         self.updates = dataset.train.size // self.batch_size
         self.teacher: distillation.Teacher | None = None
-        path = configuration.initial_weights
-        self.initial = InitialWeights.find(Path(path)) if path else None
+        self.initial = initial
+        self.new_head = False
         self.seconds = 0.0
 
     def prepare(self) -> None:
@@ -91,9 +95,8 @@ class _Run:
         runs.check_inputs(inputs, self.output, self.say)
         student = self._student(0)  # to refuse wrong arguments before anything is written
         if self.initial:
-            self.initial.load_into(student)
-            for remark in self.initial.remarks(self.dataset.class_names):
-                self.say(remark)
+            self.new_head = self.initial.load_into(student)
+            self.say(self.initial.remark(self.dataset.class_names, self.new_head))
         if self.configuration.teacher:
             with self.strategy.scope():
                 self.teacher = distillation.load_teacher(
@@ -172,7 +175,7 @@ class _Run:
             self.dataset.normalize,
             configuration.weight_decay[index],
             self._distillation(student),
-            configuration.trainable[index],
+            trained_weights(student, configuration.trainable[index], self.new_head),
         )
         decay = tf.keras.optimizers.schedules.PolynomialDecay(
             configuration.learning_rate[index],

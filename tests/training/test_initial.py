@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import assert_same_weights, randomize, run, without_tracing
+from larq_insta.training.initial import InitialWeights
 
 from larq_insta import data, training
 from larq_insta.checkpoints import keras_files
+from larq_insta.checkpoints.initial import InitialWeights
 from larq_insta.layers import InstaThreshold
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
 from larq_insta.training.configuration import Configuration
-from larq_insta.training.initial import InitialWeights
 from larq_insta.training.trainer import Trainer, trained_weights
 
 FORM = {"filters": [4, 4], "pad_values": 0.0}
@@ -97,9 +98,7 @@ def test_the_first_step_trains_what_is_new_and_the_second_all(static, tmp_path):
 
 def test_weights_that_do_not_fit_are_listed_before_anything_is_written(static, tmp_path):
     wider = configured(static, model_arguments={"filters": [8, 8], **EVERYWHERE})
-    with pytest.raises(
-        InputError, match=r"of another shape: .* head_logits/kernel:0 "
-    ):
+    with pytest.raises(InputError, match=r"of another shape: .* head_logits/kernel:0 "):
         training.train(wider, tmp_path / "out")
     fewer = replace(configured(static, model_arguments={"filters": [4]}), model="ReActNetA")
     with pytest.raises(InputError, match="left over: block1_pointwise_batch_norm/beta"):
