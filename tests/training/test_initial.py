@@ -96,9 +96,7 @@ def test_the_first_step_trains_what_is_new_and_the_second_all(static, tmp_path):
 
 def test_weights_that_do_not_fit_are_listed_before_anything_is_written(static, tmp_path):
     wider = configured(static, model_arguments={"filters": [8, 8], **EVERYWHERE})
-    with pytest.raises(
-        InputError, match=r"of another shape: .* head_logits/kernel:0 "
-    ):
+    with pytest.raises(InputError, match=r"of another shape: .* head_logits/kernel:0 "):
         training.train(wider, tmp_path / "out")
     fewer = replace(configured(static, model_arguments={"filters": [4]}), model="ReActNetA")
     with pytest.raises(InputError, match="left over: block1_pointwise_batch_norm/beta"):
