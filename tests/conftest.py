@@ -21,6 +21,8 @@ from click.testing import CliRunner
 from larq_insta import models
 from larq_insta.cli import cli
 
+TINY = ("InstaMobileNetV1", "--filters", "4,4", "--insta-blocks", "all")
+"""The network of `tiny` for the command line."""
 FIXTURES = Path(__file__).parent / "fixtures"
 
 # No deadline, as first calls trace graphs; few examples, as every one runs TensorFlow.
@@ -121,7 +123,8 @@ def folder(tmp_path, rng):
 def trained(tmp_path_factory) -> Path:
     """Folder of a two-epoch training of a tiny model on digits, by the command line."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    run("train", "InstaResNet18", "--filters", "4,8", "--epochs", 2, "--output", folder)
+    with without_tracing():
+        run("train", *TINY, "--epochs", 2, "--batch-size", 400, "--output", folder)
     return folder
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from larq_insta.lite.errors import InputError
+
 PATIENCE = 150
 """Seconds after which an attempt hangs; the machine may be busy."""
 
@@ -103,8 +105,6 @@ def _watch(process, progress) -> bool:
 
 def _attempts(attempt, original: Path, folder: Path, progress, count: int) -> None:
     os.chdir(folder)
-    from larq_insta.lite.errors import InputError
-
     content = original.read_bytes()
     for number in range(progress.value, count):
         progress.value = number
@@ -120,3 +120,14 @@ def _attempts(attempt, original: Path, folder: Path, progress, count: int) -> No
             continue
         path.unlink()
     progress.value = count
+
+
+def misbehave(path: Path) -> None:
+    """What attempts should not do; here, as processes start faster without TensorFlow."""
+    match path.stem:
+        case "0":
+            os._exit(7)
+        case "1":
+            raise KeyError("surprise")
+        case _:
+            raise InputError("As it should be.")

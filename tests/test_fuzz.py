@@ -9,14 +9,13 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from fuzzing import attack
+from fuzzing import attack, misbehave
 from PIL import Image
 
 import larq_insta
 from larq_insta import runtime
 from larq_insta.checkpoints import keras_files, torch_files
 from larq_insta.lite import packaged, pictures
-from larq_insta.lite.errors import InputError
 
 torch = pytest.importorskip("torch")
 
@@ -39,16 +38,6 @@ def read_picture(path):
 
 def read_torch(path):
     torch_files.read(path)
-
-
-def misbehave(path):
-    match path.stem:
-        case "0":
-            os._exit(7)
-        case "1":
-            raise KeyError("surprise")
-        case _:
-            raise InputError("As it should be.")
 
 
 def tiny():

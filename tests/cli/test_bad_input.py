@@ -181,7 +181,7 @@ COMMANDS = [
     (["summary", "{broken}.keras"], "no whole .keras file"),
     (["convert", "{dynamic}", "{tmp}/new.tflite", "--dataset", "digits"], "fixed input size"),
     (["convert", "{nan}", "{tmp}/new.tflite", "--dataset", "digits"],
-     "stage1_block1_threshold/beta:0 of insta_resnet18 has nan"),
+     "block1_spatial_threshold/beta:0 of insta_mobilenet_v1 has nan"),
     (["convert", "{infinite}", "{tmp}/new.tflite", "--dataset", "digits", "--allow-differences"],
      "has inf: use a checkpoint that trained without overflow"),
     (["predict", "{plain}", "{picture}"], "carries no class names"),
@@ -278,9 +278,9 @@ def places(trained, converted, tmp_path_factory):
     tf.keras.Sequential([body, *head]).save(root / "dynamic.keras")
     model = keras_files.load(trained / "best.keras")
     model.save(root / "plain.keras")
-    model.get_layer("stage1_block1_threshold").beta.assign(np.full(4, np.nan))
+    model.get_layer("block1_spatial_threshold").beta.assign(np.full(4, np.nan))
     model.save(root / "nan.keras")
-    model.get_layer("stage1_block1_threshold").beta.assign(np.full(4, np.inf))
+    model.get_layer("block1_spatial_threshold").beta.assign(np.full(4, np.inf))
     model.save(root / "infinite.keras")
     return {
         "dynamic": root / "dynamic.keras",

@@ -86,17 +86,17 @@ def test_static_and_overflowing_models_are_refused(rng):
 def inspected(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspected") / "page"
     output = run("inspect", trained / "best.keras", folder, "--pictures", 150)
-    assert f"3 layers, 150 pictures: {folder / 'index.html'}" in output
+    assert f"2 layers, 150 pictures: {folder / 'index.html'}" in output
     return folder
 
 
 def test_the_page_needs_no_other_file(inspected):
     page = (inspected / "index.html").read_text()
     sources = re.findall(r'src="([^"]{,22})', page)
-    assert len(sources) == 1 + 3 * (1 + 2 * 8)
+    assert len(sources) == 1 + 2 * (1 + 2 * 8)
     assert set(sources) == {"data:image/png;base64,"}
     assert "http" not in re.sub(r'src="[^"]*"', "", page)
-    names = ["thresholds", *(f"stage2_block{i}_threshold" for i in (2, 3, 4))]
+    names = ["thresholds", *(f"block1_{part}_threshold" for part in ("spatial", "pointwise"))]
     assert sorted(path.name for path in inspected.glob("*.png")) == [
         f"{i:02d}_{name}.png" for i, name in enumerate(names)
     ]
@@ -134,4 +134,4 @@ def test_a_browser_shows_every_picture_of_the_page(inspected, tmp_path):
             [CHROMIUM, *options, "--dump-dom", (tmp_path / "page.html").as_uri()],
             capture_output=True, text=True, timeout=120, check=True,
         )  # fmt: skip
-        assert re.search("<title>(.*?)</title>", done.stdout)[1] == "52 52 true"
+        assert re.search("<title>(.*?)</title>", done.stdout)[1] == "35 35 true"

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -374,8 +373,6 @@ def test_stopped_predictions_end_at_once(kind, number, undisturbed, tmp_path):
     image, _ = next(iter(data.load("digits").test.examples))
     picture.write_bytes(tf.io.encode_png(image).numpy())
     model = undisturbed[0] / "best.keras" if kind == "checkpoint" else "fashion_mnist"
-    if kind == "file" and not find_spec("larq_insta.pretrained"):
-        pytest.skip("the package has no trained model")
     process = start("predict", model, *[picture] * 20_000, start_new_session=True)
     assert process.stdout.readline().startswith(str(picture))
     stops_at_once(process, number)
