@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import assert_same_weights, randomize, run, without_tracing
-from larq_insta.training.initial import InitialWeights
 
 from larq_insta import data, training
 from larq_insta.checkpoints import keras_files
