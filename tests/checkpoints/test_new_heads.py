@@ -83,7 +83,7 @@ def test_a_training_on_other_classes_goes_all_the_way(trained, tmp_path):
             Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
     start = ("--initial-weights", trained / "best.keras", "--trainable", "channelwise")
     where = ("--dataset", tmp_path / "data", "--output", tmp_path / "run")
-    output = run("train", "InstaResNet18", *start, *where, "--epochs", 1)
+    output = run("train", "InstaMobileNetV1", *start, *where, "--epochs", 1)
     assert (
         f"The classifier is new, for 2 classes; all other weights are those of {start[1]}" in output
     )
@@ -91,7 +91,7 @@ def test_a_training_on_other_classes_goes_all_the_way(trained, tmp_path):
     assert card.class_names == ("left", "right")
     assert card.preprocessing == Card.read(start[1]).preprocessing
     before, after = (keras_files.load(p) for p in (start[1], tmp_path / "run" / "best.keras"))
-    kernels = [m.get_layer("stage1_block1_conv").kernel.numpy() for m in (before, after)]
+    kernels = [m.get_layer("block1_spatial_conv").kernel.numpy() for m in (before, after)]
     np.testing.assert_array_equal(*kernels)
 
 

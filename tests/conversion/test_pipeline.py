@@ -95,6 +95,7 @@ def test_the_file_answers_as_keras(name, arguments, fold, rng):
     assert report.deviation < 1e-5
 
 
+@pytest.mark.slow
 def test_operators_of_a_block(rng):
     model = small(filters=(8,), insta_blocks="all", reuse_statistics=False)
     randomize(model, rng, 0.01)  # alphas of zero would be folded away
@@ -284,6 +285,7 @@ def test_a_sign_that_flips_far_from_zero_is_a_difference(rng):
     assert "ends at layer stage1_block2_add" in report.problems[0]
 
 
+@pytest.mark.slow
 def test_the_report_stands_beside_the_file(rng, tmp_path):
     target = tmp_path / "model.tflite"
     model = small()
@@ -328,6 +330,7 @@ def test_float_weights_are_stored_smaller_and_the_blocks_still_compared(kind, rn
     assert sizes[kind] < sizes["float32"]
 
 
+@pytest.mark.slow
 def test_class_names_with_line_breaks_survive(rng, tmp_path):
     names = ("a", "b\nc", "d")
     card = Card("InstaResNet18", {}, "digits", names, Preprocessing(16, 3))

@@ -124,6 +124,7 @@ def test_teachers_and_beginnings_of_other_classes(tmp_path, names):
     learned = ", ".join(names[:5])
     with pytest.raises(InputError, match=f"learned {learned} and 5 more, digits has 0, 1, 2, 3, 4"):
         distillation.load_teacher(str(path), digits)
-    (remark,) = InitialWeights.find(path).remarks(digits.class_names)
+    initial = InitialWeights.find(str(path))
+    remark = initial.remark(digits.class_names, new_head=False)
     assert f"told apart {learned} and 5 more; it learns 0, 1, 2" in remark
-    assert not list(InitialWeights.find(path).remarks(names))
+    assert initial.remark(names, new_head=False) == f"All weights are those of {path}."

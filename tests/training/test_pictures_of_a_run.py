@@ -173,7 +173,7 @@ def test_the_command_line_chooses_the_augmentation(folder, tmp_path, monkeypatch
     with pytest.raises(AttributeError):  # as nothing was trained
         run("train", "ReActNet18", "--augmentation", "none", "--output", tmp_path / "run")
     assert chosen[0].augmentation == "none"
-    assert preparing.load_data(chosen[0], print).augmentation.kind == "none"
+    assert preparing.load_data(chosen[0], None, print).augmentation.kind == "none"
 
 
 def test_there_must_be_pictures_to_train_on(folder, tmp_path):
