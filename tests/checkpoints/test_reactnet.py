@@ -309,18 +309,18 @@ def test_the_command_writes_a_checkpoint_that_knows_where_it_is_from(published, 
 @pytest.mark.slow
 def test_both_files_start_a_training(published, folder, tmp_path):
     checkpoint, imported, _, _ = published
-    options = (*NARROW, "--dataset", folder, "--validation-share", 0)
-    output = ("--output", tmp_path / "a")
+    options = (*NARROW, "--dataset", folder, "--validation-share", 0, "--epochs", 1)
 
-    def train(start, *more, code=0):
-        start = ("--initial-weights", start)
-        return run("train", "InstaResNet18", *start, *options, *more, *output, code=code)
+    def train(start, name):
+        where = ("--initial-weights", start, "--output", tmp_path / name)
+        return run("train", "InstaResNet18", *options, *where)
 
-    assert "of another shape: head_logits/bias:0 (1000,) for (2,)" in train(imported, code=2)
-    assert "has 1000, insta_resnet18 has 2" in train(checkpoint, code=2)
+    assert "The classifier is new, for 2 classes" in train(imported, "imported")
+    assert "The classifier is new, for 2 classes" in train(checkpoint, "published")
     made = reactnet_torch.randomize(reactnet_torch.ResNet((8, 16), 2, 2, False), 0)
-    train(save(tmp_path / "two.pth.tar", made.state_dict()), "--epochs", 1)
-    model = keras_files.load(tmp_path / "a/last.keras")
+    two = save(tmp_path / "two.pth.tar", made.state_dict())
+    assert "All weights are those of" in train(two, "two")
+    model = keras_files.load(tmp_path / "two/last.keras")
     assert model.get_layer("half_turn")
     assert model.get_layer("stage1_block1_conv").pad_values == 0
 
