@@ -59,6 +59,7 @@ _MODULES = {
     *(f"larq_insta.{place}{module}" for place in ("", "layers.") for module in _OUR_MODULES),
     "tensorflow.python.ops.init_ops_v2",
 }
+_MODELS = ("Functional", "Sequential", "Model")
 _FUNCTION_MODULES = {"builtins", "keras.activations", "larq.activations", "larq.quantizers"}
 _FORBIDDEN = {
     "__lambda__": "code",
@@ -76,33 +77,24 @@ _FORBIDDEN = {
 }
 _OP_NAMESPACES = {"__operators__", "linalg", "math", "nn"}
 _OPS = {
-    "abs",
-    "cast",
-    "clip_by_value",
-    "concat",
-    "expand_dims",
-    "identity",
-    "image.resize",
-    "maximum",
-    "minimum",
-    "ones_like",
-    "pad",
-    "reshape",
-    "reverse",
-    "round",
-    "shape",
-    "sign",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "tile",
-    "transpose",
-    "unstack",
-    "where",
-    "zeros_like",
+    *("abs", "argsort", "boolean_mask", "broadcast_to", "cast", "clip_by_norm", "clip_by_value"),
+    *("concat", "einsum", "ensure_shape", "expand_dims", "eye", "fill", "gather", "gather_nd"),
+    *("identity", "maximum", "minimum", "norm", "one_hot", "ones", "ones_like", "pad", "range"),
+    *("rank", "repeat", "reshape", "reverse", "roll", "round", "shape", "sign", "size", "slice"),
+    *("sort", "split", "sqrt", "square", "squeeze", "stack", "stop_gradient", "strided_slice"),
+    *("tensordot", "tile", "transpose", "unstack", "where", "zeros", "zeros_like"),
 }
+_PICTURE_OPS = {
+    *("adjust_brightness", "adjust_contrast", "adjust_gamma", "adjust_hue", "adjust_saturation"),
+    *("central_crop", "convert_image_dtype", "crop_and_resize", "crop_to_bounding_box"),
+    *("extract_patches", "flip_left_right", "flip_up_down", "grayscale_to_rgb", "hsv_to_rgb"),
+    *("image_gradients", "pad_to_bounding_box", "per_image_standardization", "resize"),
+    *("random_brightness", "random_contrast", "random_crop", "random_flip_left_right"),
+    *("random_flip_up_down", "random_hue", "random_saturation", "resize_with_crop_or_pad"),
+    *("resize_with_pad", "rgb_to_grayscale", "rgb_to_hsv", "rgb_to_yiq", "rgb_to_yuv", "rot90"),
+    *("sobel_edges", "total_variation", "transpose", "yiq_to_rgb", "yuv_to_rgb"),
+}
+"""Of `tf.image`, but what reads and writes files' contents."""
 
 
 def check(path: Path) -> None:
@@ -174,7 +166,7 @@ def _archived(path: Path) -> Any:
         _check_size(sum(member.file_size for member in archive.infolist()), path)
         with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
             _check_arrays(file, path)
-        return json.loads(archive.read("config.json"))
+        return _without_compilation(json.loads(archive.read("config.json")))
 
 
 def _of_h5(path: Path) -> Any:
@@ -227,6 +219,24 @@ def _check_size(size: int, path: Path) -> None:
         )
 
 
+def _without_compilation(config: Any) -> Any:
+    """A configuration without how it, or models that are its layers, were compiled.
+
+    `keras_files` does not let Keras read that, and it may hold anything. Elsewhere the same
+    key may mean something else.
+    """
+    if not isinstance(config, dict) or config.get("class_name") not in _MODELS:
+        return config
+    inner = config.get("config")
+    if not isinstance(inner, dict):
+        return config
+    config = {key: value for key, value in config.items() if key != "compile_config"}
+    if isinstance(inner.get("layers"), list):
+        layers = [_without_compilation(layer) for layer in inner["layers"]]
+        config["config"] = {**inner, "layers": layers}
+    return config
+
+
 def _problems(config: Any) -> Iterator[str]:
     if isinstance(config, dict):
         if "class_name" in config:
@@ -254,4 +264,10 @@ def _class_problems(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _is_harmless(function: str) -> bool:
-    return function in _OPS or function.partition(".")[0] in _OP_NAMESPACES
+    function = function.removeprefix("compat.v1.")
+    namespace, _, name = function.partition(".")
+    return (
+        function in _OPS
+        or namespace in _OP_NAMESPACES
+        or (namespace == "image" and name in _PICTURE_OPS)
+    )

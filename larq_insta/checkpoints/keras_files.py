@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
@@ -36,12 +37,24 @@ def load(path: Path) -> tf.keras.Model:
         raise InputError(f"{path} is no whole .keras file: train again or use another checkpoint.")
     contents.check(path)
     try:
-        return tf.keras.models.load_model(path, compile=False)
+        with _without_compilation():
+            return tf.keras.models.load_model(path, compile=False)
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as a Keras checkpoint ({first_line(error)}): use one that "
             "larq_insta or Keras has saved."
         ) from error
+
+
+@contextmanager
+def _without_compilation() -> Iterator[None]:
+    """For a time leaves models uncompiled that are layers of others, too; Keras does not."""
+    original = tf.keras.Model.compile_from_config
+    tf.keras.Model.compile_from_config = lambda _model, _config: None
+    try:
+        yield
+    finally:
+        tf.keras.Model.compile_from_config = original
 
 
 def hand_over(
