@@ -31,12 +31,14 @@ class KerasModel:
         self.card = card
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`.
+        """Probabilities `(images, classes)` for images of `(images, h, w, c)`.
+
+        They are normalized, or pixels in uint8, which are normalized as the card says.
 
         # Raises
             InputError: if they are of another shape, or they or the answers not finite.
         """
-        images = checked_images(images, self.network.input_shape[1:])
+        images = checked_images(images, self.network.input_shape[1:], self.card.preprocessing)
         if not len(images):  # on which TensorFlow's rewriting of graphs stumbles
             return np.zeros((0, *self.network.output_shape[1:]), np.float32)
         return checked_answers(self.network.predict_on_batch(images))

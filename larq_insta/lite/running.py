@@ -14,6 +14,10 @@ from larq_insta.lite.engine import Interpreter
 from larq_insta.lite.errors import InputError
 from larq_insta.lite.graph import Graph
 from larq_insta.lite.pool import LitePool
+from larq_insta.lite.preprocessing import Preprocessing
+
+_ROUNDING = 1e-3
+"""Of probabilities' sums."""
 
 
 class Model(Protocol):
@@ -56,19 +60,23 @@ class LiteModel:
         self._interpreter: Any = LitePool(content, processes) if processes else Interpreter(content)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities `(images, classes)` for normalized images of `(images, h, w, c)`.
+        """Probabilities `(images, classes)` for images of `(images, h, w, c)`.
+
+        They are normalized, or pixels in uint8, which are normalized as the card says.
 
         # Raises
             InputError: if they are of another shape, or they or the answers not finite.
         """
-        images = checked_images(images, self._shapes[0])
+        images = checked_images(images, self._shapes[0], self.card.preprocessing)
         if not len(images):  # which the interpreter does not know
             return np.zeros((0, *self._shapes[1]), np.float32)
         return checked_answers(self._interpreter.predict(images))
 
 
-def checked_images(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Images as float32.
+def checked_images(
+    images: np.ndarray, shape: tuple[int, ...], preprocessing: Preprocessing
+) -> np.ndarray:
+    """Images as float32, normalized if they are of uint8.
 
     # Raises
         InputError: if they are not finite numbers, each of this shape.
@@ -81,6 +89,8 @@ def checked_images(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             f"Images must be of shape (images, {', '.join(map(str, shape))}); got {images.shape}: "
             "resize them as the model's card says."
         )
+    if images.dtype == np.uint8:
+        return preprocessing.normalize(images)
     images = images.astype(np.float32)
     finite = np.isfinite(images)
     if not finite.all():
@@ -103,6 +113,11 @@ def checked_answers(answers: np.ndarray) -> np.ndarray:
             "log for a loss that grew."
         )
     return answers
+
+
+def are_probabilities(answers: np.ndarray) -> bool:
+    """Whether numbers `(..., classes)` are from 0 to 1, and 1 in sum but for rounding."""
+    return bool((answers >= 0).all() and (np.abs(answers.sum(-1) - 1) < _ROUNDING).all())
 
 
 def read_content(path: Path) -> bytes:
@@ -130,7 +145,17 @@ def accuracy(model: Model, batches: Iterable[tuple[Any, Any]]) -> tuple[float, i
 
 
 def answer(model: Model, image: np.ndarray, top: int = 3) -> str:
-    """The `top` most probable classes of a normalized image `(h, w, c)`, in words."""
+    """The `top` most probable classes of a normalized image `(h, w, c)`, in words.
+
+    # Raises
+        InputError: if the model does not answer with probabilities.
+    """
     probabilities = model.predict(image[None])[0]
+    if not are_probabilities(probabilities):
+        raise InputError(
+            "A model's answers must be probabilities, from 0 to 1 and 1 in sum; got numbers from "
+            f"{probabilities.min():.3g} to {probabilities.max():.3g}: convert the model again with "
+            "tf.keras.layers.Softmax() at its end."
+        )
     best = probabilities.argsort()[::-1][:top]
     return ", ".join(f"{model.card.class_names[i]} {probabilities[i]:.1%}" for i in best)
