@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from larq_insta.cli.group import command
 from larq_insta.cli.options import check_fits, data_options, load_for, not_empty, path, trained
 from larq_insta.lite.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from larq_insta.data.dataset import ImageDataset
+    from larq_insta.lite.card import Card
 
 
 @command()
@@ -20,6 +27,13 @@ from larq_insta.lite.errors import InputError
     help="Pictures for the check; by default those of the training.",
 )
 @data_options
+@click.option(
+    "--input",
+    "taken",
+    type=click.Choice(["normalized", "symmetric", "unit", "pixels"]),
+    help="What a checkpoint takes that larq_insta has not written: pictures normalized as the data "
+    "set's, or from -1 to 1, 0 to 1 or 0 to 255. By default found by its accuracy.",
+)
 @click.option("--pictures", type=int, default=256, show_default=True, help="For the check.")
 @click.option("--no-fold", is_flag=True, help="Keep the model's operations as they are.")
 @click.option(
@@ -43,6 +57,7 @@ def convert(
     dataset: str | None,
     data_dir: str | None,
     manual_dir: str | None,
+    taken: str | None,
     pictures: int,
     no_fold: bool,
     float_weights: str,
@@ -57,12 +72,16 @@ def convert(
     from larq_insta import conversion
     from larq_insta.checkpoints import keras_files
     from larq_insta.lite.card import Card
-    from larq_insta.version import installed_versions
 
     if pictures < 1:
         raise InputError(f"The check needs at least 1 picture; got --pictures {pictures}.")
     model = keras_files.load(checkpoint)
+    conversion.check_model(model)
     card = Card.read(checkpoint)
+    if card is not None and taken is not None:
+        raise InputError(
+            f"{checkpoint} says itself what it takes; got --input {taken}: leave it out."
+        )
     name = dataset or (card and card.dataset)
     if not name:
         raise InputError(f"{checkpoint} does not say its data set: give it with --dataset.")
@@ -71,19 +90,15 @@ def convert(
     )
     if card is None:
         check_fits(model.input_shape[1:], model.output_shape[-1], loaded)
-        card = Card(
-            model.name,
-            {},
-            name,
-            loaded.class_names,
-            loaded.preprocessing,
-            versions=installed_versions(),
-        )
+    images, labels = loaded.test_pictures(pictures, normalized=False)
+    if card is None:
+        card = _card(model, loaded, taken, images, labels)
     report = conversion.convert(
         model,
         target,
         card,
-        *loaded.test_pictures(pictures),
+        card.preprocessing.normalize(images),
+        labels,
         fold=not no_fold,
         float_weights=float_weights,
         runtime=runtime,
@@ -91,3 +106,20 @@ def convert(
     )
     click.echo(report.describe())
     click.echo(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
+
+
+def _card(
+    model: Any, dataset: ImageDataset, taken: str | None, images: np.ndarray, labels: np.ndarray
+) -> Card:
+    """Of a checkpoint that has none."""
+    from larq_insta.conversion import inputs
+    from larq_insta.lite.card import Card
+    from larq_insta.version import installed_versions
+
+    if taken is None:
+        preprocessing, how = inputs.find(model, dataset.preprocessing, images, labels)
+        click.echo(how)
+    else:
+        preprocessing = inputs.given(model, dataset.preprocessing, taken)
+    names, versions = dataset.class_names, installed_versions()
+    return Card(model.name, {}, dataset.name, names, preprocessing, versions=versions)

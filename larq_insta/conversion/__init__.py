@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from larq_insta.conversion.pipeline import convert
+from larq_insta.conversion.pipeline import check_model, convert
 from larq_insta.conversion.report import Report
 
-__all__ = ["Report", "convert"]
+__all__ = ["Report", "check_model", "convert"]

@@ -1,122 +1,144 @@
-"""Runs each block of a converted file alone, on what Keras gives it, and compares."""
+"""Finds the numbers of a Keras model in a converted file, and compares them.
+
+A file's tensors are told by their values, not by their names: the converter merges operators
+and keeps any of their names. What every sign reads must be what some sign of the model reads,
+and behind a sign the file goes on with Keras's signs: so a sign that rounding flips changes
+nothing else, all numbers compare, and a file that passes computes what the model does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from larq_insta.conversion import builtin, shifts
-from larq_insta.conversion.report import Block
-from larq_insta.layers.quantizers import InstaSign
+from larq_insta.conversion import signs
+from larq_insta.conversion.folding import sign_scales
+from larq_insta.conversion.report import TOLERANCE, Block
+from larq_insta.conversion.signs import FileSign, Reading
 from larq_insta.lite.engine import Interpreter
-from larq_insta.lite.graph import BINARY_INPUT, Graph, Operator, Tensor
-from larq_insta.lite.parts import part
+from larq_insta.lite.graph import Graph, Tensor
+from larq_insta.lite.parts import severed
+
+_SMALL_CHANNEL = 0.01
+"""Of a map's largest number: what is below counts as so large, as sums of larger are rounded."""
+
+_LEAST_PROBABILITY = 1e-30
 
 
 def compare_blocks(
     model: tf.keras.Model, lowered: tf.keras.Model, graph: Graph, images: np.ndarray
 ) -> tuple[tuple[Block, ...], int, int]:
     """Blocks, signs in the network, and those of them that flip when it runs as a whole."""
-    signs = {
-        op: tensor
-        for op in graph.operators
-        if op.name in {BINARY_INPUT, builtin.BINARY_INPUT}
-        and (tensor := _sign_input(model, op)) is not None
-    }
-    cuts = [tensor for tensor in graph.cuts if _is_output_of_layer(model, graph, tensor)]
-    outputs = [*(model.get_layer(cut.layer).output for cut in cuts), model.output]
-    keras = tf.keras.Model(model.inputs, [*outputs, *signs.values()])
-    values = [value.numpy() for value in keras(images, training=False)]
-    shifted = [shifts.output_shift(lowered.get_layer(cut.layer)) for cut in cuts]
-    maps = [images, *(m - s for m, s in zip(values, [*shifted, 0.0], strict=False))]
-    expected = dict(zip(signs, values[len(outputs) :], strict=True))
-    ends = [graph.inputs[0], *cuts, graph.outputs[0]]
-    places = [-1, *(graph.makers[cut.index] for cut in cuts), len(graph.operators)]
-    names = [*(cut.layer for cut in cuts), model.output_names[0]]
-    blocks = tuple(
-        _compare_block(
-            graph,
-            names[i],
-            (ends[i], ends[i + 1]),
-            (maps[i], maps[i + 1]),
-            {op: y for op, y in expected.items() if places[i] < op.index < places[i + 1]},
-        )
-        for i in range(len(names))
-    )
-    _, *whole = _run(graph, ends[0], [ends[-1], *(op.inputs[0] for op in expected)], images)
-    flips = sum(_flipped(a, b).sum() for a, b in zip(whole, expected.values(), strict=True))
-    return blocks, sum(y.size for y in expected.values()), int(flips)
+    images = images.astype(np.float32)
+    known = _Known(model, lowered, images)
+    file_signs = signs.of_file(graph)
+    alone = _run(graph, images, {}, [sign.read for sign in file_signs])
+    matches = _matches(graph, images, known, file_signs)
+    blocks = [Block(match.layer, match.deviation) for match in matches.values()]
+    given = _given(matches)
+    (answers,) = _run(graph, images, given, graph.outputs)
+    wanted = model(images, training=False).numpy()
+    blocks.append(Block(model.output_names[0], _difference_of_answers(answers, wanted)))
+    pairs = zip(file_signs, alone, strict=True)
+    flipped = [sign.flipped(x, given[sign]) for sign, x in pairs if sign in given]
+    return tuple(blocks), sum(x.size for x in flipped), sum(int(x.sum()) for x in flipped)
 
 
-def _compare_block(
-    graph: Graph,
-    name: str,
-    ends: tuple[Tensor, Tensor],
-    maps: tuple[np.ndarray, np.ndarray],
-    expected: dict[Operator, np.ndarray],
-) -> Block:
-    # A sign of the block's input itself has nothing to differ by.
-    expected = {op: y for op, y in expected.items() if op.inputs[0] != ends[0]}
-    given, wanted = maps
-    output, *found = _run(graph, ends[0], [ends[1], *(op.inputs[0] for op in expected)], given)
-    unflipped = np.ones(len(given), bool)
-    flips, distance = 0, 0.0
-    for y, number in zip(expected.values(), found, strict=True):
-        flipped = _flipped(number, y)
-        flips += int(flipped.sum())
-        # What follows a flip may flip for that reason, however far from zero.
-        first = flipped & unflipped.reshape(-1, *[1] * (y.ndim - 1))
-        sides = [_relative(np.where(first, side, 0), side) for side in (y, number)]
-        distance = max(distance, *sides)
-        unflipped &= ~flipped.any(axis=tuple(range(1, y.ndim)))
-    deviation = _relative((output - wanted)[unflipped], wanted[unflipped])
-    return Block(name, int(unflipped.sum()), deviation, flips, distance)
+def _matches(
+    graph: Graph, images: np.ndarray, known: _Known, file_signs: Sequence[FileSign]
+) -> dict[FileSign, _Match]:
+    """What each sign of the file reads, behind Keras's signs."""
+    matches: dict[FileSign, _Match] = {}
+    while len(matches) < len(file_signs):
+        first, *others = waiting = [sign for sign in file_signs if sign not in matches]
+        numbers, *rest = _run(graph, images, _given(matches), [sign.read for sign in waiting])
+        matches[first] = known.match(first, numbers, everywhere=True)
+        for sign, numbers in zip(others, rest, strict=True):
+            match = known.match(sign, numbers)
+            if not match.deviation <= TOLERANCE:
+                break  # perhaps for a flip in front of it: again, without any
+            matches[sign] = match
+    return matches
+
+
+def _given(matches: dict[FileSign, _Match]) -> dict[FileSign, np.ndarray]:
+    return {sign: x for sign, match in matches.items() if (x := match.values) is not None}
+
+
+@dataclass(frozen=True)
+class _Match:
+    """What in Keras comes closest to what a sign of a file reads.
+
+    # Attributes
+        layer: The layer that reads or gives it.
+        values: Its numbers; `None` if none are so many.
+        deviation: Largest difference, relative to the largest number of its channel.
+    """
+
+    layer: str
+    values: np.ndarray | None
+    deviation: float
+
+
+class _Known:
+    """The numbers of a Keras model, and by what those of a file may differ from them."""
+
+    def __init__(self, model: tf.keras.Model, lowered: tf.keras.Model, images: np.ndarray) -> None:
+        self._model, self._images = model, images
+        self._signs = signs.of_model(model, images)
+        self._scales = [np.array(1, np.float32), *sign_scales(lowered)]
+
+    def match(self, sign: FileSign, numbers: np.ndarray, everywhere: bool = False) -> _Match:
+        """What a sign reads, of what signs read; or of what any layer gives.
+
+        The converter moves signs across pooling, in front of which no sign of the model is.
+        """
+        size = len(self._images) * int(np.prod(sign.shape))
+        match = self._nearest(sign, numbers, [r for r in self._signs if r.values.size == size])
+        if everywhere and not match.deviation <= TOLERANCE:
+            other = self._nearest(sign, numbers, signs.of_layers(self._model, self._images, size))
+            return other if other.deviation <= TOLERANCE else match
+        return match
+
+    def _nearest(self, sign: FileSign, numbers: np.ndarray, readings: list[Reading]) -> _Match:
+        scaled = [
+            Reading(reading.layer, reading.values * scale)
+            for reading in readings
+            for scale in self._scales
+            if scale.shape in ((), reading.values.shape[-1:])
+        ]
+        if not scaled:
+            return _Match(sign.made.layer, None, np.inf)
+        best = min(scaled, key=lambda r: sign.distances(numbers, r.values).mean())
+        distances = sign.distances(numbers, best.values)
+        return _Match(best.layer, best.values, _relative(distances, best.values))
 
 
 def _run(
-    graph: Graph, begin: Tensor, ends: Sequence[Tensor], images: np.ndarray
+    graph: Graph,
+    images: np.ndarray,
+    given: dict[FileSign, np.ndarray],
+    outputs: Sequence[Tensor],
 ) -> list[np.ndarray]:
-    """Values of the tensors `ends`, from those of the one tensor `begin`."""
-    return Interpreter(part(graph, [begin], ends)).predict_all(images.astype(np.float32))
+    """Values of tensors, where signs hand on what they would of the numbers `given`."""
+    reader = Interpreter(severed(graph, [sign.made for sign in given], outputs))
+    inputs = [images, *(sign.encoded(x) for sign, x in given.items())]
+    answers = [reader.run([x[n : n + 1] for x in inputs]) for n in range(len(images))]
+    return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
 
-def _flipped(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    return (found >= 0) != (expected >= 0)
+def _relative(distances: np.ndarray, values: np.ndarray) -> float:
+    """Largest distance over the largest number of its channel; not finite if one is not."""
+    axes = tuple(range(values.ndim - 1))
+    sizes = np.abs(values).max(axes)
+    sizes = np.maximum(sizes, max(_SMALL_CHANNEL * sizes.max(), np.finfo(np.float32).tiny))
+    return float((distances.max(axes) / sizes).max())
 
 
-def _relative(difference: np.ndarray, values: np.ndarray) -> float:
-    """Largest difference over the largest number; not finite if one of them is not."""
-    if not difference.size:
-        return 0.0
-    return float(np.abs(difference).max() / max(np.abs(values).max(), np.finfo(np.float32).tiny))
-
-
-def _sign_input(model: tf.keras.Model, operator: Operator) -> tf.Tensor | None:
-    """What the sign reads of which the converter made a binary input, if it can be found."""
-    name = operator.outputs[0].layer
-    if name not in {layer.name for layer in model.layers}:
-        return None
-    layer = model.get_layer(name)
-    if len(layer.inbound_nodes) != 1 or isinstance(layer.input, list):
-        return None
-    quantizer = getattr(layer, "input_quantizer", None)
-    if getattr(quantizer or layer, "precision", None) != 1:
-        return None  # a FLOOR of its own
-    tensor = quantizer.threshold(layer.input) if isinstance(quantizer, InstaSign) else layer.input
-    return tensor if tensor.shape[1:] == operator.inputs[0].shape[1:] else None
-
-
-def _is_output_of_layer(model: tf.keras.Model, graph: Graph, tensor: Tensor) -> bool:
-    """Whether a tensor is what a layer of its name gives, and not something before."""
-    if tensor.layer not in {layer.name for layer in model.layers}:
-        return False
-    layer = model.get_layer(tensor.layer)
-    later = graph.operators[graph.makers[tensor.index] + 1 :]
-    return (
-        len(layer.inbound_nodes) == 1
-        and not isinstance(layer.output, list)
-        and tuple(layer.output_shape[1:]) == tensor.shape[1:]
-        and not any(made.layer == tensor.layer for op in later for made in op.outputs)
-    )
+def _difference_of_answers(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The same of probabilities' logarithms, which are logits but for a constant."""
+    found, wanted = (np.log(np.maximum(x, _LEAST_PROBABILITY)) for x in (found, wanted))
+    return _relative(np.abs(found - wanted), wanted)

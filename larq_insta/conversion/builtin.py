@@ -7,8 +7,10 @@ and of weights that are +s or -s in each output channel.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from typing import TypeAlias
 
 import larq as lq
 import tensorflow as tf
@@ -20,10 +22,9 @@ from larq_insta.lite.errors import InputError, first_line
 from larq_insta.lite.flatbuffer import unpack
 from larq_insta.lite.graph import Graph, Operator, Tensor
 
-BINARY_INPUT = "FLOOR"
-"""The operator that reads what a sign reads; its output has the name of the sign's layer."""
+Sign: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
-_SIGN = ("ADD", "MUL", BINARY_INPUT)  # from its end
+_SIGN = ("ADD", "MUL", "FLOOR")  # from its end
 _CHANNEL_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 _OF_SIGNS = ("PAD", "PADV2", "MAX_POOL_2D", "RESHAPE", "SPACE_TO_BATCH_ND")
 """What may stand between a sign and a convolution of signs."""
@@ -37,7 +38,7 @@ def lower(model: tf.keras.Model) -> bytes:
     """
     check_convertible(model)
     try:
-        with _builtin_sign(), exported(model) as folder, _silence():
+        with sign_replaced_by(sign), exported(model) as folder, _silence():
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             converter.allow_custom_ops = True  # refused below, in fewer words
@@ -72,16 +73,26 @@ def sign(x: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(tf.floor(x) * 2 + 1, -1, 1)
 
 
+def begins_sign(graph: Graph, operator: Operator) -> bool:
+    """Whether an operator reads what a sign of this file reads."""
+    for name, following in pairwise(reversed(_SIGN)):
+        readers = [op for op in graph.operators if operator.outputs[0] in op.inputs]
+        if operator.name != name or [op.name for op in readers] != [following]:
+            return False
+        (operator,) = readers
+    return True
+
+
 @contextmanager
-def _builtin_sign() -> Iterator[None]:
-    """For a time all of Larq's quantizers call our `sign`.
+def sign_replaced_by(function: Sign) -> Iterator[Sign]:
+    """For a time all of Larq's quantizers call a function in place of their sign, given here.
 
     A copy of the model with other quantizers would do too, if every model could be copied.
     """
     original = lq.math.sign
-    lq.math.sign = sign
+    lq.math.sign = function
     try:
-        yield
+        yield original
     finally:
         lq.math.sign = original
 

@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.conversion.copying import Layer, for_inference
-from larq_insta.conversion.inference import InferenceLayer, InferencePReLU, InferenceThreshold
 from larq_insta.conversion.shifts import (
     Changes,
     Refused,
@@ -27,6 +26,7 @@ from larq_insta.conversion.shifts import (
     shift_threshold,
 )
 from larq_insta.layers import InstaSign
+from larq_insta.layers.inference import InferenceLayer, InferencePReLU, InferenceThreshold
 
 _SIGNS = (lq.quantizers.ApproxSign, lq.quantizers.SteSign)
 
@@ -47,6 +47,12 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
     return folded
 
 
+def sign_scales(folded: tf.keras.Model) -> list[np.ndarray]:
+    """By what channels of a folded model's thresholds are larger than those of the original."""
+    scales = (getattr(part, "output_scale", None) for part in _parts(folded))
+    return [scale for scale in scales if scale is not None]
+
+
 def merge_input_normalization(layer: Layer) -> None:
     r"""Takes batch normalisation in front of INSTA-Th into its parameters and one shift.
 
@@ -60,7 +66,7 @@ def merge_input_normalization(layer: Layer) -> None:
     if not all(_is_sign(consumer) for consumer, index in consumers(layer) if index == 0):
         return
     mean, deviation = layer.moments
-    layer.moments = None
+    layer.moments, layer.output_scale = None, deviation
     layer.scale = _times(1 / deviation**layer.degree, layer.scale)
     layer.beta = deviation * layer.beta
     if layer.alpha is not None:

@@ -12,10 +12,17 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.conversion import folding
+from larq_insta.conversion.flattening import Call, calls
 from larq_insta.lite.errors import InputError, first_line
 from larq_insta.lite.graph import foreign_operators
 
 _KERNEL_QUANTIZERS = ("kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer")
+_KEEPING_SIGNS = (
+    tf.keras.layers.MaxPooling2D,
+    tf.keras.layers.Concatenate,
+    tf.keras.layers.Dropout,
+    tf.keras.layers.SpatialDropout2D,
+)
 
 
 def check_convertible(model: tf.keras.Model) -> None:
@@ -37,7 +44,7 @@ def check_convertible(model: tf.keras.Model) -> None:
             "input_shape=(height, width, channels) and load its weights."
         )
     for layer in model._flatten_layers():
-        if layer.compute_dtype != "float32":
+        if layer.compute_dtype != "float32" and not isinstance(layer, tf.keras.layers.InputLayer):
             raise InputError(
                 f"A model to convert must compute in float32; layer {layer.name} does in "
                 f"{layer.compute_dtype}: build it without mixed precision and load its weights."
@@ -51,6 +58,7 @@ def lower(model: tf.keras.Model) -> bytes:
         InputError: if the model cannot be converted.
     """
     check_convertible(model)
+    _check_padding(model)
     try:
         with exported(model) as folder:
             # Not `convert_keras_model`: it hides errors and tries another way.
@@ -110,19 +118,56 @@ def lower_as_trained(model: tf.keras.Model, fold: bool = True) -> bytes:
 
 
 def binary_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
-    """The layers that multiply binary inputs by binary weights."""
+    """The layers that multiply binary inputs by binary weights, each as often as it is called."""
+    return [layer for layer, _ in _binary_calls(model)]
+
+
+def _binary_calls(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Layer, Call]]:
     return [
-        layer
-        for layer in model._flatten_layers(include_self=False)
+        (layer, call)
+        for call in calls(model)
+        for layer in call.layer._flatten_layers()
         if any(_is_binary(getattr(layer, name, None)) for name in _KERNEL_QUANTIZERS)
-        and (_is_binary(getattr(layer, "input_quantizer", None)) or _follows_sign(layer))
+        and (_is_binary(getattr(layer, "input_quantizer", None)) or _is_given_signs(call))
     ]
+
+
+def _check_padding(model: tf.keras.Model) -> None:
+    """Whether no zeros lie around maps smaller than the filter, with which the engine miscounts."""
+    for layer, call in _binary_calls(model):
+        size = call.given.shape[1:3]
+        if _pads_with_zeros(layer) and _is_smaller(size, _reach(layer)):
+            raise InputError(
+                "Larq Compute Engine must not pad with zeros a map smaller than the (dilated) "
+                f"filter; layer {layer.name} has {size[0]} x {size[1]} pixels for a filter of "
+                f"{' x '.join(map(str, _reach(layer)))}: use --runtime tflite, larger pictures, or "
+                "train with pad_values=1.0."
+            )
+
+
+def _is_smaller(size: tf.TensorShape, reach: list[int]) -> bool:
+    return any(n is not None and n < r for n, r in zip(size, reach, strict=True))
+
+
+def _pads_with_zeros(layer: tf.keras.layers.Layer) -> bool:
+    known = isinstance(layer, lq.layers.QuantConv2D) and layer.padding == "same"
+    return known and layer.pad_values == 0
+
+
+def _reach(layer: lq.layers.QuantConv2D) -> list[int]:
+    sizes = zip(layer.kernel_size, layer.dilation_rate, strict=True)
+    return [(kernel - 1) * rate + 1 for kernel, rate in sizes]
 
 
 def _is_binary(quantizer: object) -> bool:
     return getattr(quantizer, "precision", None) == 1
 
 
-def _follows_sign(layer: tf.keras.layers.Layer) -> bool:
-    before = layer.inbound_nodes[0].inbound_layers if layer.inbound_nodes else None
-    return isinstance(before, lq.quantizers.Quantizer) and _is_binary(before)
+def _is_given_signs(call: Call) -> bool:
+    return bool(call.sources) and all(_gives_signs(source) for source in call.sources)
+
+
+def _gives_signs(call: Call) -> bool:
+    if isinstance(call.layer, lq.quantizers.Quantizer):
+        return _is_binary(call.layer)
+    return isinstance(call.layer, _KEEPING_SIGNS) and _is_given_signs(call)

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from larq_insta.checkpoints import keras_files
-from larq_insta.conversion import builtin, folding, lowering, metadata
+from larq_insta.conversion import answers, builtin, folding, lowering
 from larq_insta.conversion import float_weights as storage
+from larq_insta.conversion.flattening import calls
 from larq_insta.conversion.report import Report
 from larq_insta.conversion.verification import MIN_AGREEMENT, verify
+from larq_insta.lite import metadata
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
 from larq_insta.lite.writing import check_writable, written_whole
@@ -59,8 +60,7 @@ def convert(
         raise InputError(f"A file is for the runtime {' or '.join(RUNTIMES)}; got {runtime!r}.")
     storage.check_kind(float_weights)
     check_writable(target)
-    lowering.check_convertible(model)
-    _check_weights(model)
+    check_model(model)
     _check_pictures(model, images, labels)
     card.check_network(model.input_shape, model.output_shape, str(model.name))
     network = folding.fold(model) if fold else model
@@ -81,15 +81,28 @@ def convert(
     return report
 
 
+def check_model(model: tf.keras.Model) -> None:
+    """Whether a model is one that can be converted, as far as can be seen without pictures.
+
+    # Raises
+        InputError: if not.
+    """
+    lowering.check_convertible(model)
+    answers.check_shape(model)
+    _check_weights(model)
+
+
 def _check_weights(model: tf.keras.Model) -> None:
     # An infinite threshold or a kernel's NaN behind a sign need not show in the answers.
-    for name, weight in keras_files.named_weights(model).items():
-        wrong = weight.numpy()[~np.isfinite(weight.numpy())]
-        if wrong.size:
-            raise InputError(
-                f"A model's weights must be finite; {name} of {model.name} has {wrong[0]}: "
-                "use a checkpoint that trained without overflow."
-            )
+    for layer in dict.fromkeys(call.layer for call in calls(model)):
+        for weight in layer.weights:
+            wrong = weight.numpy()[~np.isfinite(weight.numpy())]
+            if wrong.size:
+                name = weight.name.removeprefix(f"{layer.name}/")
+                raise InputError(
+                    f"A model's weights must be finite; {layer.name}/{name} of {model.name} has "
+                    f"{wrong[0]}: use a checkpoint that trained without overflow."
+                )
 
 
 def _check_pictures(model: tf.keras.Model, images: np.ndarray, labels: np.ndarray) -> None:

@@ -6,35 +6,28 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 TOLERANCE = 1e-4
-"""Of a block's output, relative to its largest number.
+"""Of a block's numbers, relative to the largest of their channel.
 
-A block sums up to some thousand float32 products, each rounded by 6e-8; the sums of whole
-trained networks were seen to differ by 4e-6. A miscompilation changes 1e-2 and more.
+They are sums of up to some thousand float32 products, each rounded by 6e-8. A miscompilation
+changes 1e-2 and more.
 """
 
 
 @dataclass(frozen=True)
 class Block:
-    """What was found in a part of the network that takes and gives one map.
+    """What was found in a part of the network: between signs, image and answers.
 
     # Attributes
-        name: The Keras layer at its end.
-        pictures: How many of the pictures left no sign flipped, so that outputs compare.
-        deviation: Largest difference of an output, relative to the largest output.
-        flips: Signs that differ from Keras's, from the same input.
-        distance: The largest distance from zero, on either side, of a number whose sign
-            flipped first, relative to the largest number there.
+        name: The Keras layer at its end, whose sign reads what is compared; or the output's.
+        deviation: Largest difference, relative to the largest number of its channel.
     """
 
     name: str
-    pictures: int
     deviation: float
-    flips: int
-    distance: float
 
     @property
     def differs(self) -> bool:
-        return not (self.deviation <= TOLERANCE and self.distance <= TOLERANCE)
+        return not self.deviation <= TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -78,14 +71,13 @@ class Report:
 
     def describe(self) -> str:
         found, expected = self.binary_convolutions, self.expected_convolutions
-        compared = [block for block in self.blocks if block.pictures]
-        deviation = max((block.deviation for block in compared), default=0.0)
+        deviation = max((block.deviation for block in self.blocks), default=0.0)
         lines = [
             f"{found} of {expected} convolutions are binary"
             + (", computed in float." if self.runtime == "tflite" else "."),
-            f"{len(compared)} of {len(self.blocks)} blocks compared, each on Keras's input: they "
-            f"differ by at most {deviation:.1g} of their largest number; {self.flips} of "
-            f"{self.signs:,} signs flip in the whole network.",
+            f"{len(self.blocks)} blocks compared, each behind Keras's signs: they differ by at "
+            f"most {deviation:.1g} of their largest number; {self.flips} of {self.signs:,} signs "
+            "flip in the whole network.",
             f"Same answer as Keras on {self.agreement:.1%} of {self.pictures} pictures; accuracy "
             f"{self.file_accuracy:.2%}, Keras {self.keras_accuracy:.2%}.",
         ]

@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from larq_insta.conversion.inference import InferencePReLU, InferenceThreshold
 from larq_insta.layers import RPReLU, StaticThreshold
+from larq_insta.layers.inference import InferencePReLU, InferenceThreshold
 
 Layer: TypeAlias = tf.keras.layers.Layer
 Changes: TypeAlias = list[Callable[[], None]]
@@ -26,32 +26,24 @@ _COMMUTING = (
 )
 """Layers that answer a shift of their input with the same shift of their output."""
 
-_SHIFT = "_larq_insta_output_shift"
-
 
 class Refused(Exception):  # noqa: N818
     """A neighbour cannot take a shift over."""
-
-
-def output_shift(layer: Layer) -> np.ndarray | float:
-    """What must be added to the output of a folded model's layer for that of the original."""
-    return getattr(layer, _SHIFT, 0.0)
 
 
 def raise_output(layer: Layer, shift: np.ndarray) -> Changes:
     """What makes a layer's output larger by a shift, which only one layer reads."""
     if len(consumers(layer)) != 1 or len(layer.inbound_nodes) != 1:
         raise Refused
-    note = partial(_note, layer, -shift)
     if _is_channelwise_norm(layer) and layer.center:
-        return [note, partial(layer.beta.assign_add, shift)]
+        return [partial(layer.beta.assign_add, shift)]
     if isinstance(layer, tf.keras.layers.Add):
-        return [note, *_raise_one_of(_sources(layer), shift)]
+        return _raise_one_of(_sources(layer), shift)
     if isinstance(layer, tf.keras.layers.Concatenate) and _joins_channels(layer):
         ends = np.cumsum([source.output_shape[-1] for source in _sources(layer)])
         pieces = np.split(shift, ends[:-1])
         pairs = zip(_sources(layer), pieces, strict=True)
-        return [note, *(change for pair in pairs for change in raise_output(*pair))]
+        return [change for pair in pairs for change in raise_output(*pair)]
     raise Refused
 
 
@@ -69,8 +61,7 @@ def raise_inputs(layer: Layer, shift: np.ndarray) -> Changes:
     readers = [consumer for consumer, _ in consumers(layer)]
     if not readers or len(set(readers)) < len(readers):
         raise Refused
-    changes = [change for reader in readers for change in _raise_input(reader, layer, shift)]
-    return [partial(_note, layer, shift), *changes]
+    return [change for reader in readers for change in _raise_input(reader, layer, shift)]
 
 
 def _raise_input(layer: Layer, source: Layer, shift: np.ndarray) -> Changes:
@@ -119,10 +110,6 @@ def _through(layer: Layer, _source: Layer, shift: np.ndarray) -> Changes | None:
     if isinstance(layer, _COMMUTING) or _only_drops_axes(layer):
         return raise_inputs(layer, shift)
     return None
-
-
-def _note(layer: Layer, shift: np.ndarray) -> None:
-    setattr(layer, _SHIFT, output_shift(layer) + shift)
 
 
 def shift_threshold(layer: StaticThreshold | InferenceThreshold, shift: np.ndarray) -> None:

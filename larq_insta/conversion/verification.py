@@ -1,8 +1,8 @@
 """Proves that a converted file computes what its Keras model computes.
 
 The converter turns what it does not recognise into slow float operators and miscompiles some
-models, without a word. So binary convolutions are counted, each block is run alone on what
-Keras gives it, and both networks are run as a whole.
+models, without a word. So binary convolutions are counted, each block between signs is run on
+what Keras gives it, and both networks are run as a whole.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.conversion import builtin
+from larq_insta.conversion.answers import check_probabilities
 from larq_insta.conversion.blocks import compare_blocks
 from larq_insta.conversion.lowering import binary_layers
 from larq_insta.conversion.report import TOLERANCE, Block, Report
@@ -52,17 +53,21 @@ def verify(
         runtime: What the file is for, `"lce"` or `"tflite"`.
 
     # Raises
-        InputError: if there is nothing to compare.
+        InputError: if there is nothing to compare, or the answers are no probabilities.
     """
     binary = binary_layers(model)
     dense = [layer.name for layer in binary if isinstance(layer, tf.keras.layers.Dense)]
-    if len(binary) == len(dense):
+    found = _binary_convolutions(exact, runtime)
+    expected = max(found, len(binary) - len(dense))  # those of a layer's own code are not seen
+    if not expected:
         raise InputError(
             f"A model to convert must have binary convolutions; {model.name} has none: give "
             "Larq layers binary input and kernel quantizers."
         )
     keras, lite = model.predict(images, verbose=0), Interpreter(content).predict(images)
     finite = bool(np.isfinite(keras).all() and np.isfinite(lite).all())
+    if finite:
+        check_probabilities(model, keras)
     blocks: tuple[Block, ...] = ()
     signs = flips = 0
     if finite:
@@ -70,10 +75,8 @@ def verify(
         blocks, signs, flips = compare_blocks(model, lowered, Graph(exact), few)
     report = Report(
         runtime=runtime,
-        binary_convolutions=builtin.binary_convolutions(exact)
-        if runtime == "tflite"
-        else Graph(exact).counts[BINARY_CONVOLUTION],
-        expected_convolutions=len(binary) - len(dense),
+        binary_convolutions=found,
+        expected_convolutions=expected,
         float_layers=tuple(dense),
         blocks=blocks,
         signs=signs,
@@ -89,14 +92,20 @@ def verify(
     return replace(report, problems=tuple(_problems(report, finite, min_agreement)))
 
 
+def _binary_convolutions(content: bytes, runtime: str) -> int:
+    if runtime == "tflite":
+        return builtin.binary_convolutions(content)
+    return Graph(content).counts[BINARY_CONVOLUTION]
+
+
 def _problems(report: Report, finite: bool, min_agreement: float) -> Iterator[str]:
     found, expected = report.binary_convolutions, report.expected_convolutions
     # Where all of them are float, one that is not found is as fast as the others.
     if found != expected and report.runtime == "lce":
         yield (
             f"Every binary convolution must stay binary; {found} of {expected} did, the others "
-            "became slow float operators: pad with 1 (pad_values=1.0) and use no depthwise or "
-            "grouped binary convolutions."
+            "became slow float operators: pad with 1 (pad_values=1.0), have the sign right in "
+            "front, and use no depthwise or grouped binary convolutions."
         )
     if not finite:
         yield (
@@ -108,7 +117,7 @@ def _problems(report: Report, finite: bool, min_agreement: float) -> Iterator[st
         if block.differs:
             yield (
                 f"Every block must compute what Keras computes; the first that does not ends at "
-                f"layer {block.name} (off by {max(block.deviation, block.distance):.2g} of its "
+                f"layer {block.name} (off by {block.deviation:.2g} of its "
                 f"largest number, allowed {TOLERANCE:g})."
             )
             break

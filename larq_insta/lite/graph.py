@@ -130,21 +130,6 @@ class Graph:
         moving = [op for op in self.operators if not op.is_matrix_product and op.index not in once]
         return sum(operator.traffic for operator in moving)
 
-    @property
-    def cuts(self) -> list[Tensor]:
-        """Maps that all that follows depends on, and on no other tensor before."""
-        last_use = {t.index: op.index for op in self.operators for t in op.inputs}
-        last_use |= {tensor.index: len(self.operators) for tensor in self.outputs}
-        live = {tensor.index for tensor in self.inputs}
-        found = []
-        for operator in self.operators[:-1]:
-            live |= {t.index for t in operator.outputs} - self.constant_operators.keys()
-            live = {index for index in live if last_use.get(index, -1) > operator.index}
-            made = operator.outputs[0]
-            if live == {made.index} and len(made.shape) == 4 and made.dtype == np.float32:
-                found.append(made)
-        return found
-
     def _tensor(self, index: int, tensor: schema.TensorT) -> Tensor:
         data = self.model.buffers[tensor.buffer].data
         return Tensor(

@@ -1,4 +1,4 @@
-"""Files of parts of a file: some of its operators, or one of them many times."""
+"""Files of parts of a file: cut apart at some tensors, or one operator many times."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ from larq_insta.lite.flatbuffer import pack
 from larq_insta.lite.graph import Graph, Operator, Tensor
 
 
-def part(graph: Graph, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bytes:
-    """A file of the operators that make `outputs` of `inputs` alone."""
-    known = {tensor.index for tensor in inputs}
-    needed = {tensor.index for tensor in outputs}
-    chosen = []
-    for operator in reversed(graph.operators):
-        if any(t.index in needed and t.index not in known for t in operator.outputs):
-            chosen.append(operator)
-            needed.update(t.index for t in operator.inputs)
+def severed(graph: Graph, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> bytes:
+    """A file that takes `tensors` as further inputs, where it read what it had made itself."""
+    subgraph = copy.copy(graph.subgraph)
+    subgraph.tensors = list(subgraph.tensors)
+    given = {t.index: _append(subgraph.tensors, subgraph.tensors[t.index]) for t in tensors}
+    operators = [copy.copy(operator) for operator in subgraph.operators]
+    for operator in operators:
+        operator.inputs = [given.get(int(i), int(i)) for i in operator.inputs]
+    inputs = [*(tensor.index for tensor in graph.inputs), *given.values()]
     return _assemble(
-        copy.copy(graph.model),
-        copy.copy(graph.subgraph),
-        [graph.subgraph.operators[operator.index] for operator in reversed(chosen)],
-        [tensor.index for tensor in inputs],
-        [tensor.index for tensor in outputs],
+        copy.copy(graph.model), subgraph, operators, inputs, [tensor.index for tensor in outputs]
     )
 
 

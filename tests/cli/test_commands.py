@@ -168,7 +168,8 @@ def test_a_model_of_keras_itself_can_be_converted(trained, tmp_path):
     model.save(tmp_path / "plain.h5")
     output = run("convert", tmp_path / "plain.h5", tmp_path / "m.tflite", code=2)
     assert "give it with --dataset" in output
-    run("convert", tmp_path / "plain.h5", tmp_path / "m.tflite", "--dataset", "digits")
+    options = ["--dataset", "digits", "--input", "normalized"]
+    run("convert", tmp_path / "plain.h5", tmp_path / "m.tflite", *options)
     assert Card.read(tmp_path / "m.tflite").class_names == tuple("0123456789")
 
 

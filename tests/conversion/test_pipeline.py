@@ -164,7 +164,7 @@ def test_wrong_answers_are_caught(rng):
     images = pictures(rng, 256)
     model(images, training=True)  # spreads the answers over the classes
     first, *others = verify(model, images).problems
-    assert "the first that does not ends at layer strided" in first
+    assert "the first that does not ends at layer quant_conv2d" in first
     assert "must agree with Keras on 98%" in others[0]
 
 
@@ -238,53 +238,6 @@ def test_a_target_of_another_kind_is_refused(rng, tmp_path):
         conversion.convert(small(), tmp_path / "model.onnx", CARD, pictures(rng), LABELS)
 
 
-def test_the_first_block_that_differs_is_named(rng):
-    model = small(filters=(8, 16))
-    randomize(model, rng, 0.01)
-    network = folding.fold(model)
-    content = lowering.lower(network)
-    norm = model.get_layer("stage1_block3_batch_norm")
-    norm.beta.assign_add(np.full(norm.beta.shape, 0.01, np.float32))
-    labels = np.zeros(32, np.int64)
-    report = verification.verify(model, network, content, content, pictures(rng), labels)
-    assert "ends at layer stage1_block3_add" in report.problems[0]
-    assert [block.differs for block in report.blocks].count(True) == 1
-
-
-def test_flips_are_counted_and_told_from_differences(rng):
-    """In every channel one number of the picture lies by a hair on the other side of zero."""
-    model = small("ReActNet18", filters=(8,))
-    randomize(model, rng, 0.01)
-    images = np.repeat(pictures(rng, 1), 8, axis=0)
-    layer = model.get_layer("stage1_block1_threshold")
-    values = tf.keras.Model(model.inputs, layer.output)(images[:1]).numpy().reshape(-1, 8)
-    layer.beta.assign_add(values[np.abs(values).argmin(0), np.arange(8)] - 1e-6)
-    network = folding.fold(model)
-    content = lowering.lower(network)
-    layer.beta.assign_add(np.full(8, 2e-6, np.float32))
-    report = verification.verify(model, network, content, content, images, np.zeros(8, np.int64))
-    first = next(block for block in report.blocks if block.flips)
-    assert first.name == "stage1_block1_add"
-    assert first.flips == 8 * 8
-    assert first.pictures == 0  # whose outputs compare
-    assert 0 < first.distance < 1e-5
-    assert not first.differs
-    assert report.flips >= first.flips
-    assert report.signs == 8 * 4 * 16 * 16 * 8
-
-
-def test_a_sign_that_flips_far_from_zero_is_a_difference(rng):
-    model = small("ReActNet18", filters=(8,))
-    randomize(model, rng, 0.01)
-    network = folding.fold(model)
-    content = lowering.lower(network)
-    beta = model.get_layer("stage1_block2_threshold").beta
-    beta.assign_add(np.full(8, 0.1, np.float32))
-    images = pictures(rng, 8)
-    report = verification.verify(model, network, content, content, images, np.zeros(8, np.int64))
-    assert "ends at layer stage1_block2_add" in report.problems[0]
-
-
 @pytest.mark.slow
 def test_the_report_stands_beside_the_file(rng, tmp_path):
     target = tmp_path / "model.tflite"
@@ -295,7 +248,7 @@ def test_the_report_stands_beside_the_file(rng, tmp_path):
     assert kept.items() >= json.loads(json.dumps(report.as_dict())).items()
     assert kept["versions"].keys() >= {"larq_insta", "larq-compute-engine"}
     assert kept["problems"] == []
-    assert kept["blocks"][0]["name"] == "stem_batch_norm"
+    assert kept["blocks"][0]["name"] == "stage1_block1_conv"
     assert kept["keras_accuracy"] == kept["file_accuracy"]
 
 

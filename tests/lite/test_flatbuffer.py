@@ -6,7 +6,7 @@ from conftest import randomize
 
 from larq_insta import models, runtime
 from larq_insta.conversion import float_weights, folding, lowering
-from larq_insta.lite import benchmarking, flatbuffer, parts
+from larq_insta.lite import benchmarking, flatbuffer
 from larq_insta.lite.graph import Graph
 
 
@@ -47,31 +47,6 @@ def test_a_tensor_read_twice_counts_once(content):
     assert squares
     for op in squares:
         assert op.traffic == op.inputs[0].size + op.outputs[0].size
-
-
-def test_parts_compute_what_the_whole_does(content, rng):
-    graph = Graph(content)
-    images = rng.normal(size=(2, 16, 16, 3)).astype(np.float32)
-    cut = graph.cuts[len(graph.cuts) // 2]
-    first = parts.part(graph, graph.inputs, [cut])
-    second = parts.part(graph, [cut], graph.outputs)
-    assert len(first) < len(content) > len(second)
-    middle = runtime.Interpreter(first).predict(images)
-    assert middle.shape == (2, *cut.shape[1:])
-    np.testing.assert_array_equal(
-        runtime.Interpreter(second).predict(middle), runtime.Interpreter(content).predict(images)
-    )
-
-
-def test_nothing_but_a_cut_crosses_it(content):
-    graph = Graph(content)
-    assert graph.cuts
-    for cut in graph.cuts:
-        place = graph.makers[cut.index]
-        before = {t.index for op in graph.operators[: place + 1] for t in op.outputs}
-        after = {t.index for op in graph.operators[place + 1 :] for t in op.inputs}
-        assert before & after == {cut.index}
-        assert graph.inputs[0].index not in after
 
 
 class SteadyClock(benchmarking.Stopwatch):

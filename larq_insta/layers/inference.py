@@ -75,6 +75,8 @@ class InferenceThreshold(InferenceLayer):
         beta: Vector.
         branch: Arrays `(W1, b1, W2)` of INSTA-Th+; `None` for none.
         moments: Mean and deviation of batch normalisation in front; `None` for none.
+        output_scale: By what its output is larger than that of the original, in front of signs,
+            which do not see it; `None` for 1.
     """
 
     def __init__(self, layer: InstaThreshold, input_shape: tf.TensorShape) -> None:
@@ -88,6 +90,7 @@ class InferenceThreshold(InferenceLayer):
             self.branch = (reduce, bias, *layer.branch_expand.get_weights())
         self.return_statistic = layer.return_statistic
         self.moments = _moments(layer) if layer.normalization == "batch" else None
+        self.output_scale: np.ndarray | None = None
 
     @property
     def degree(self) -> int | None:
