@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 __version__ = "0.1.0"
 
 _PACKAGES = ("tensorflow", "larq", "larq-compute-engine")
@@ -11,4 +9,6 @@ _PACKAGES = ("tensorflow", "larq", "larq-compute-engine")
 
 def installed_versions() -> dict[str, str]:
     """By package; what files tell of where they come from."""
+    from importlib import metadata  # which alone takes longer than the rest of the face
+
     return {"larq_insta": __version__} | {name: metadata.version(name) for name in _PACKAGES}

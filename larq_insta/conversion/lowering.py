@@ -14,7 +14,7 @@ import tensorflow as tf
 from larq_insta.conversion import folding
 from larq_insta.conversion.flattening import Call, calls
 from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.graph import foreign_operators
+from larq_insta.lite.graph import Graph, foreign_operators
 
 _KERNEL_QUANTIZERS = ("kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer")
 _KEEPING_SIGNS = (
@@ -67,7 +67,7 @@ def lower(model: tf.keras.Model) -> bytes:
         raise InputError(
             f"Larq Compute Engine cannot convert {model.name}: {first_line(error)}"
         ) from error
-    foreign = foreign_operators(content)
+    foreign = foreign_operators(Graph(content))
     if foreign:
         raise InputError(
             f"Every operator must be known to Larq Compute Engine; {', '.join(foreign)} of "

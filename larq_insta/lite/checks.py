@@ -13,7 +13,7 @@ import numpy as np
 from larq_insta.lite import flatbuffer
 from larq_insta.lite.engine import schema
 from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.graph import foreign_operators
+from larq_insta.lite.graph import Graph, foreign_operators
 
 _MOST_PARTS = 100_000
 """Entries of all tables of a file; a ResNet-152 has some thousands."""
@@ -24,8 +24,8 @@ _MOST_BYTES = 4 << 30
 _CONTROL_FLOW = {"CALL", "CALL_ONCE", "IF", "WHILE"}
 
 
-def check(content: bytes, name: str) -> None:
-    """Whether the interpreter can be given a file's content; `name` is for messages.
+def check(content: bytes, name: str) -> Graph:
+    """What is in a file that the interpreter can be given; `name` is for messages.
 
     # Raises
         InputError: if it is no TFLite file, damaged, or needs operators that are not here.
@@ -35,20 +35,29 @@ def check(content: bytes, name: str) -> None:
             f"A converted model must be a TFLite file; {name} is none: use `larq-insta convert`."
         )
     try:
-        problem = _size_problem(content) or next(_problems(content), None)
-        foreign = [] if problem else foreign_operators(content)
-    except Exception as error:  # noqa: BLE001  (damaged tables fail in any way)
-        problem, foreign = first_line(error), []
-    if problem:
+        graph = _whole_graph(content)
+        foreign = foreign_operators(graph)
+    except Exception as error:  # damaged tables fail in any way
         raise InputError(
-            f"A converted model must be whole; {name} is damaged ({problem}): copy or convert it "
-            "again."
-        )
+            f"A converted model must be whole; {name} is damaged ({first_line(error)}): copy or "
+            "convert it again."
+        ) from error
     if foreign:
         raise InputError(
             f"Every operator must be TFLite's or Larq Compute Engine's; {name} has "
             f"{', '.join(foreign)}: convert it with the installed versions."
         )
+    return graph
+
+
+def _whole_graph(content: bytes) -> Graph:
+    problem = _size_problem(content)
+    if problem is None:
+        graph = Graph(content)
+        problem = next(_problems(graph.model), None)
+    if problem:
+        raise ValueError(problem)
+    return graph
 
 
 def _size_problem(content: bytes) -> str | None:
@@ -79,8 +88,7 @@ def _size_problem(content: bytes) -> str | None:
     return f"{size:,} bytes of constants" if size > len(content) else None
 
 
-def _problems(content: bytes) -> Iterator[str]:
-    model = flatbuffer.unpack(content)
+def _problems(model: schema.ModelT) -> Iterator[str]:
     graph = model.subgraphs[0]
     buffers = [0 if b.data is None else len(b.data) for b in model.buffers]
     sizes = []

@@ -141,6 +141,6 @@ class Graph:
         )
 
 
-def foreign_operators(content: bytes) -> list[str]:
+def foreign_operators(graph: Graph) -> list[str]:
     """Operators that are neither TFLite's nor Larq Compute Engine's."""
-    return sorted(Graph(content).counts.keys() - {*BUILTIN_NAMES.values(), *_ENGINE_NAMES})
+    return sorted(graph.counts.keys() - {*BUILTIN_NAMES.values(), *_ENGINE_NAMES})

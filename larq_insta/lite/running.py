@@ -42,13 +42,12 @@ class LiteModel:
     """
 
     def __init__(self, path: Path, processes: int = 0) -> None:
-        content = read_content(path)
+        content, graph = _read(path)
         card = Card.read(path)
         if card is None:
             raise InputError(
                 f"{path} is cut off or was not written by larq_insta: use `larq-insta convert`."
             )
-        graph = Graph(content)
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
             raise InputError(
                 f"A model must have one input and one output; {path} has {len(graph.inputs)} and "
@@ -126,12 +125,16 @@ def read_content(path: Path) -> bytes:
     # Raises
         InputError: if it is missing, none, damaged, or needs operators that are not here.
     """
+    content, _ = _read(path)
+    return content
+
+
+def _read(path: Path) -> tuple[bytes, Graph]:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
-    checks.check(content, str(path))
-    return content
+    return content, checks.check(content, str(path))
 
 
 def accuracy(model: Model, batches: Iterable[tuple[Any, Any]]) -> tuple[float, int]:
