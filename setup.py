@@ -24,7 +24,6 @@ setup(
     package_dir={"larq_insta.zoo": "zoo"},
     package_data={
         "larq_insta": ["py.typed"],
-        "larq_insta.lite": ["trained/*"],
         "larq_insta.zoo": ["trained/*"],
     },
     entry_points={"console_scripts": ["larq-insta=larq_insta.cli:cli"]},
@@ -32,6 +31,7 @@ setup(
     install_requires=[
         "click>=8.2",
         "larq>=0.14,<0.15",
+        "larq-insta-runtime==0.1.0",
         "larq-compute-engine>=0.16,<0.17",
         "larq-zoo>=2.4,<2.5",
         "numpy>=1.23.5,<2",

@@ -20,9 +20,9 @@ import torch
 from larq_insta import conversion, models, weights
 from larq_insta.data import tfds
 from larq_insta.data.preprocessing import photo_preprocessing
-from larq_insta.lite.card import Card
 from larq_insta.runtime import LiteModel
 from larq_insta.zoo.mobilenet_v1 import FILTERS
+from larq_insta_runtime.card import Card
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reactnet_torch

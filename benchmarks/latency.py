@@ -25,8 +25,8 @@ from intervals import median_interval
 
 from larq_insta import models, weights
 from larq_insta.conversion import builtin, float_weights, folding, lowering
-from larq_insta.lite.benchmarking import Stopwatch
-from larq_insta.lite.graph import Graph
+from larq_insta_runtime.benchmarking import Stopwatch
+from larq_insta_runtime.graph import Graph
 
 YARDSTICKS = (lqz.sota.QuickNet, lqz.literature.BinaryResNetE18, lqz.literature.RealToBinaryNet)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_insta.lite.errors import InputError, first_line
 from larq_insta.zoo.mobilenet_v1 import (
     InstaMobileNetV1,
     InstaMobileNetV1Factory,
@@ -22,6 +21,7 @@ from larq_insta.zoo.resnet18 import (
     ReActNet18,
     ReActNet18Factory,
 )
+from larq_insta_runtime.errors import InputError, first_line
 
 __all__ = [
     "MODELS",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from larq_insta.lite import packaged
-from larq_insta.lite.engine import Interpreter
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
-from larq_insta.lite.running import LiteModel, accuracy, answer, read_content
+from larq_insta_runtime import packaged
+from larq_insta_runtime.engine import Interpreter
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
+from larq_insta_runtime.running import LiteModel, accuracy, answer, read_content
 
 if TYPE_CHECKING:
     from larq_insta.checkpoints.running import KerasModel

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 PATIENCE = 150
 """Seconds after which an attempt hangs; the machine may be busy."""

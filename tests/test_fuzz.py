@@ -15,7 +15,7 @@ from PIL import Image
 import larq_insta
 from larq_insta import runtime
 from larq_insta.checkpoints import keras_files, torch_files
-from larq_insta.lite import packaged, pictures
+from larq_insta_runtime import packaged, pictures
 
 torch = pytest.importorskip("torch")
 

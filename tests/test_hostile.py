@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from larq_insta import runtime
 from larq_insta.checkpoints import contents, keras_files
-from larq_insta.lite import checks, flatbuffer, packaged
-from larq_insta.lite.errors import InputError
 from larq_insta.zoo import pretrained
+from larq_insta_runtime import checks, flatbuffer, packaged
+from larq_insta_runtime.errors import InputError
 
 LITE = packaged.converted("fashion_mnist").read_bytes()
 
@@ -204,6 +204,7 @@ TWISTED = {
     "operator 1 makes what it must not": set_(0, *GRAPH, "operators", 1, "outputs", 0),
     "outputs that nothing makes": set_([10**6], *GRAPH, "outputs"),
     "inputs that are none": set_([10**6], *GRAPH, "inputs"),
+    "values outside of the tables": set_(10**6, "buffers", 0, "offset"),
     "operator 0 is WHILE": set_(119, "operatorCodes", 0, "builtinCode"),
 }
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 import larq_insta
+import larq_insta_runtime
 
 PACKAGE = Path(larq_insta.__file__).parent
+RUNTIME = Path(larq_insta_runtime.__file__).parent
+WAY, DEVICE = "Data flows one way", "A device needs no TensorFlow"
 LIMITS = {"wings": 9, "lines of a wing": 2000, "lines of a file": 300}
 
 
@@ -36,7 +39,8 @@ def lint_imports(folder):
 def checkout(tmp_path, pytestconfig):
     """A copy of the package with its contracts."""
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PACKAGE, tmp_path / "larq_insta", ignore=ignored)
+    for package in (PACKAGE, RUNTIME):
+        shutil.copytree(package, tmp_path / package.name, ignore=ignored)
     shutil.copy(pytestconfig.rootpath / "pyproject.toml", tmp_path)
     return tmp_path
 
@@ -44,17 +48,17 @@ def checkout(tmp_path, pytestconfig):
 @pytest.mark.parametrize(
     ("file", "line", "broken"),
     [
-        ("layers/fused.py", None, None),
-        ("layers/fused.py", "from larq_insta.data import loading", "Data flows one way"),
-        ("conversion/lowering.py", "import larq_insta.cli", "Data flows one way"),
-        ("lite/graph.py", "def f():\n    import tensorflow", "A device needs no TensorFlow"),
-        ("lite/graph.py", "from larq_insta.layers import fused", "A device needs no TensorFlow"),
-        ("new.py", "", "Data flows one way"),  # every module has its place
+        ("larq_insta/layers/fused.py", None, None),
+        ("larq_insta/layers/fused.py", "from larq_insta.data import loading", WAY),
+        ("larq_insta/conversion/lowering.py", "import larq_insta.cli", WAY),
+        ("larq_insta/new.py", "", WAY),  # every module has its place
+        ("larq_insta_runtime/graph.py", "def f():\n    import tensorflow", DEVICE),
+        ("larq_insta_runtime/graph.py", "from larq_insta.layers import fused", DEVICE),
     ],
 )
 def test_imports_that_go_up_break_a_contract(checkout, file, line, broken):
     if line is not None:
-        path = checkout / "larq_insta" / file
+        path = checkout / file
         path.write_text((path.read_text() if path.exists() else "") + f"\n{line}\n")
     done = lint_imports(checkout)
     assert done.returncode == (1 if broken else 0), done.stdout + done.stderr
@@ -64,6 +68,7 @@ def test_imports_that_go_up_break_a_contract(checkout, file, line, broken):
 
 def test_wings_and_files_stay_small():
     assert len(wings()) <= LIMITS["wings"]
+    assert max(lines(path) for path in RUNTIME.glob("*.py")) <= LIMITS["lines of a file"]
     for wing in wings():
         files = list(wing.glob("*.py"))
         assert sum(map(lines, files)) <= LIMITS["lines of a wing"], wing
@@ -79,7 +84,7 @@ import sys
 from larq_insta.cli import cli
 if __name__ == "__main__":
     cli(["predict", "fashion_mnist", {str(picture)!r}], standalone_mode=False)
-    from larq_insta.lite import packaged
+    from larq_insta_runtime import packaged
     file = str(packaged.converted("fashion_mnist"))
     cli(["benchmark", file, "--runs", "1", "--ops"], standalone_mode=False)
     print({{"tensorflow", "larq", "larq_compute_engine", "numpy"}} & sys.modules.keys())

@@ -16,10 +16,10 @@ from larq_zoo.core.model_factory import ModelFactory
 from zookeeper import Field
 
 from larq_insta.layers import HalfTurn, RPReLU, StaticThreshold
-from larq_insta.lite import packaged
-from larq_insta.lite.errors import first_line
 from larq_insta.zoo.blocks import BINARY, binary_conv
 from larq_insta.zoo.options import Options, fields_of
+from larq_insta_runtime import packaged
+from larq_insta_runtime.errors import first_line
 
 FLOAT_WEIGHTS: dict[str, dict[str, Any]] = {
     "float32": {},

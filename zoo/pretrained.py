@@ -12,9 +12,9 @@ from typing import Any
 import h5py
 import tensorflow as tf
 
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.packaged import MODELS
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.packaged import MODELS
 
 FOLDER = Path(__file__).parent / "trained"
 

@@ -41,7 +41,7 @@ class Classifier(model: File, threads: Int = 4) : AutoCloseable {
         ZipFile(model).use { it.getInputStream(it.getEntry(name)).reader().readText() }
 }
 
-/** From a picture of any size to the network's input, as larq_insta/lite/preprocessing.py does it. */
+/** From a picture of any size to the network's input, as runtime/larq_insta_runtime/preprocessing.py does it. */
 class Preprocessing(json: JSONObject) {
     private val size = json.getInt("size")
     private val channels = json.getInt("channels")

@@ -1,4 +1,4 @@
-// From a picture of any size to a network's input, as larq_insta/lite/preprocessing.py does it.
+// From a picture of any size to a network's input, as runtime/larq_insta_runtime/preprocessing.py does it.
 // Needs nothing but C++17; what goes wrong is thrown as std::runtime_error.
 
 #ifndef LARQ_INSTA_PREPROCESSING_H_

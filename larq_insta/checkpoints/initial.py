@@ -10,14 +10,14 @@ from typing import Any
 import tensorflow as tf
 
 from larq_insta.checkpoints import keras_files, reactnet
-from larq_insta.data.naming import composed, listed
 from larq_insta.layers.channelwise import InstanceAware
-from larq_insta.lite import packaged
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
 from larq_insta.zoo import pretrained
 from larq_insta.zoo.pretrained import HEAD
+from larq_insta_runtime import packaged
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.naming import composed, listed
+from larq_insta_runtime.preprocessing import Preprocessing
 
 _OF_TRAINING = ("binary", "input_shape", "num_classes")
 """Arguments that each training sets itself."""

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 import larq_insta.layers  # noqa: F401  (registers what checkpoints name)
 from larq_insta.checkpoints import contents
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.writing import written_whole
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.writing import written_whole
 
 
 def save(model: tf.keras.Model, path: Path, card: Card) -> None:

@@ -14,7 +14,7 @@ from larq_insta.checkpoints import torch_files, torch_weights
 from larq_insta.checkpoints.torch_weights import Target
 from larq_insta.layers import HalfTurn, InstaPReLU, InstaThreshold, RPReLU, StaticThreshold
 from larq_insta.layers.channelwise import InstanceAware
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 ARGUMENTS: dict[str, Any] = {"stem": "imagenet", "pad_values": 0.0, "half_turn": True}
 """Of models that compute what PyTorch's do."""

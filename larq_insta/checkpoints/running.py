@@ -1,4 +1,4 @@
-"""Runs checkpoints, as `larq_insta.lite` runs converted files."""
+"""Runs checkpoints, as `larq_insta_runtime` runs converted files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.running import checked_answers, checked_images
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.running import checked_answers, checked_images
 
 
 class KerasModel:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from larq_insta.checkpoints.torch_pickles import UPPER_HALVES, Storage, Tensor, are_counts, load
-from larq_insta.lite.errors import InputError, first_line
+from larq_insta_runtime.errors import InputError, first_line
 
 _ZIP_START = b"PK\x03\x04"
 _LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 _VARIANCE = ".running_var"
 _COUNTER = ".num_batches_tracked"

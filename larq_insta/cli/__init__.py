@@ -5,11 +5,16 @@ from __future__ import annotations
 import click
 
 from larq_insta.cli import convert, demo, import_weights, report, run, train
-from larq_insta.cli.group import Group
 from larq_insta.version import __version__
+from larq_insta_runtime.cli import benchmark
+from larq_insta_runtime.commands import Group
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(Group):
+    after_stop = f"{Group.after_stop}, and a training goes on after its last whole epoch"
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def cli() -> None:
     """Binary networks with instance-aware thresholds: train, convert, run."""
@@ -21,7 +26,7 @@ for _command in (
     import_weights.import_weights,
     convert.convert,
     run.evaluate,
-    run.benchmark,
+    benchmark,
     report.inspect,
     run.predict,
     report.summary,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from larq_insta.cli.group import command
-from larq_insta.cli.options import check_fits, data_options, load_for, not_empty, path, trained
-from larq_insta.lite.errors import InputError
+from larq_insta.cli.options import check_fits, data_options, load_for, not_empty, trained
+from larq_insta_runtime.commands import command, path
+from larq_insta_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from larq_insta.data.dataset import ImageDataset
-    from larq_insta.lite.card import Card
+    from larq_insta_runtime.card import Card
 
 
 @command()
@@ -71,7 +71,7 @@ def convert(
     """
     from larq_insta import conversion
     from larq_insta.checkpoints import keras_files
-    from larq_insta.lite.card import Card
+    from larq_insta_runtime.card import Card
 
     if pictures < 1:
         raise InputError(f"The check needs at least 1 picture; got --pictures {pictures}.")
@@ -113,8 +113,8 @@ def _card(
 ) -> Card:
     """Of a checkpoint that has none."""
     from larq_insta.conversion import inputs
-    from larq_insta.lite.card import Card
     from larq_insta.version import installed_versions
+    from larq_insta_runtime.card import Card
 
     if taken is None:
         preprocessing, how = inputs.find(model, dataset.preprocessing, images, labels)

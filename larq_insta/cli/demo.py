@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from larq_insta.cli.group import command
-from larq_insta.cli.options import path
 from larq_insta.training.configuration import Configuration
+from larq_insta_runtime.commands import command, path
 
 if TYPE_CHECKING:
     from larq_insta.data.dataset import ImageDataset

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from larq_insta.cli.group import command
-from larq_insta.cli.options import model_arguments, model_options, path
+from larq_insta.cli.options import model_arguments, model_options
+from larq_insta_runtime.commands import command, path
 
 
 @command()

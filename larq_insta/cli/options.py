@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from larq_insta.data.dataset import ImageDataset
-    from larq_insta.lite.card import Card
+    from larq_insta_runtime.card import Card
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,10 +25,6 @@ def options(*given: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return decorate
-
-
-def path(**kwargs: Any) -> click.Path:
-    return click.Path(path_type=Path, **kwargs)
 
 
 def numbers(kind: type[int] | type[float], example: str) -> Callable[..., Any]:

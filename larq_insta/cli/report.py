@@ -8,16 +8,15 @@ from typing import Any
 
 import click
 
-from larq_insta.cli.group import command
 from larq_insta.cli.options import (
     data_options,
     load_for,
     model_arguments,
     model_options,
     not_empty,
-    path,
     trained,
 )
+from larq_insta_runtime.commands import command, path
 
 
 @command()

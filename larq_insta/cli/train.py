@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from larq_insta.cli.group import command
 from larq_insta.cli.options import (
     data_options,
     model_arguments,
@@ -15,10 +14,10 @@ from larq_insta.cli.options import (
     not_empty,
     numbers,
     options,
-    path,
 )
 from larq_insta.training.configuration import Configuration
 from larq_insta.training.recipes import DEFAULT, RECIPES
+from larq_insta_runtime.commands import command, path
 
 recipe_options = options(
     click.option(

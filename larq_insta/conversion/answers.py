@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.running import are_probabilities
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.running import are_probabilities
 
 
 def check_shape(model: tf.keras.Model) -> None:

@@ -15,12 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.conversion import signs
+from larq_insta.conversion.engine import Interpreter
 from larq_insta.conversion.folding import sign_scales
 from larq_insta.conversion.report import TOLERANCE, Block
 from larq_insta.conversion.signs import FileSign, Reading
-from larq_insta.lite.engine import Interpreter
-from larq_insta.lite.graph import Graph, Tensor
-from larq_insta.lite.parts import severed
+from larq_insta_runtime import engine as litert
+from larq_insta_runtime.graph import Graph, Tensor
+from larq_insta_runtime.parts import severed
 
 _SMALL_CHANNEL = 0.01
 """Of a map's largest number: what is below counts as so large, as sums of larger are rounded."""
@@ -30,8 +31,8 @@ _LEAST_PROBABILITY = 1e-30
 
 def compare_blocks(
     model: tf.keras.Model, lowered: tf.keras.Model, graph: Graph, images: np.ndarray
-) -> tuple[tuple[Block, ...], int, int]:
-    """Blocks, signs in the network, and those of them that flip when it runs as a whole."""
+) -> Comparison:
+    """Compares all blocks of a file, `graph`, with those of `model`; `lowered` is it, folded."""
     images = images.astype(np.float32)
     known = _Known(model, lowered, images)
     file_signs = signs.of_file(graph)
@@ -44,7 +45,26 @@ def compare_blocks(
     blocks.append(Block(model.output_names[0], _difference_of_answers(answers, wanted)))
     pairs = zip(file_signs, alone, strict=True)
     flipped = [sign.flipped(x, given[sign]) for sign, x in pairs if sign in given]
-    return tuple(blocks), sum(x.size for x in flipped), sum(int(x.sum()) for x in flipped)
+    return Comparison(
+        tuple(blocks),
+        _on_a_device(graph, images, matches, wanted),
+        sum(x.size for x in flipped),
+        sum(int(x.sum()) for x in flipped),
+    )
+
+
+def _on_a_device(
+    graph: Graph, images: np.ndarray, matches: dict[FileSign, _Match], wanted: np.ndarray
+) -> float:
+    """Largest deviation of a block from Keras, all at once, as it is known what signs read."""
+    given = _given(matches)
+    outputs = [*(sign.read for sign in given), *graph.outputs]
+    *read, answers = _run(graph, images, given, outputs, litert.Interpreter)
+    deviations = [
+        _relative(sign.distances(x, values), values)
+        for (sign, values), x in zip(given.items(), read, strict=True)
+    ]
+    return max([*deviations, _difference_of_answers(answers, wanted)])
 
 
 def _matches(
@@ -66,6 +86,23 @@ def _matches(
 
 def _given(matches: dict[FileSign, _Match]) -> dict[FileSign, np.ndarray]:
     return {sign: x for sign, match in matches.items() if (x := match.values) is not None}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A file beside its model.
+
+    # Attributes
+        blocks: By Larq Compute Engine's interpreter.
+        device_deviation: Largest deviation of a block by larq-insta-runtime.
+        signs: In the network, of all pictures.
+        flips: Those that differ when the file computes all by itself.
+    """
+
+    blocks: tuple[Block, ...]
+    device_deviation: float
+    signs: int
+    flips: int
 
 
 @dataclass(frozen=True)
@@ -122,9 +159,10 @@ def _run(
     images: np.ndarray,
     given: dict[FileSign, np.ndarray],
     outputs: Sequence[Tensor],
+    interpreter: type[Interpreter] | type[litert.Interpreter] = Interpreter,
 ) -> list[np.ndarray]:
     """Values of tensors, where signs hand on what they would of the numbers `given`."""
-    reader = Interpreter(severed(graph, [sign.made for sign in given], outputs))
+    reader = interpreter(severed(graph, [sign.made for sign in given], outputs))
     inputs = [images, *(sign.encoded(x) for sign, x in given.items())]
     answers = [reader.run([x[n : n + 1] for x in inputs]) for n in range(len(images))]
     return [np.concatenate(parts) for parts in zip(*answers, strict=True)]

@@ -17,10 +17,10 @@ import tensorflow as tf
 
 from larq_insta.conversion.float_weights import has_one_magnitude, store_binary
 from larq_insta.conversion.lowering import check_convertible, exported
-from larq_insta.lite.engine import schema
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.flatbuffer import unpack
-from larq_insta.lite.graph import Graph, Operator, Tensor
+from larq_insta_runtime.engine import schema
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.flatbuffer import unpack
+from larq_insta_runtime.graph import Graph, Operator, Tensor
 
 Sign: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 

@@ -13,7 +13,7 @@ from larq_insta.conversion.flattening import calls, walk
 from larq_insta.layers import InstaPReLU, InstaSign, InstaThreshold
 from larq_insta.layers.inference import InferenceLayer, InferencePReLU, InferenceThreshold
 from larq_insta.layers.int8_weights import Int8Weights
-from larq_insta.lite.errors import InputError, first_line
+from larq_insta_runtime.errors import InputError, first_line
 
 Layer: TypeAlias = tf.keras.layers.Layer
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from larq_insta.lite.engine import schema
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.flatbuffer import pack, unpack
+from larq_insta_runtime.engine import schema
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.flatbuffer import pack, unpack
 
 KINDS = ("float32", "float16", "int8")
 

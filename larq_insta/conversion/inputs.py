@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 _SIGMAS = 3
 """By how much the best kind must stand out, in standard deviations of mere chance."""

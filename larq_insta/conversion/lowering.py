@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from larq_insta.conversion import folding
 from larq_insta.conversion.flattening import Call, calls
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.graph import Graph, foreign_operators
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.graph import Graph, foreign_operators
 
 _KERNEL_QUANTIZERS = ("kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer")
 _KEEPING_SIGNS = (

@@ -13,11 +13,11 @@ from larq_insta.conversion import float_weights as storage
 from larq_insta.conversion.flattening import calls
 from larq_insta.conversion.report import Report
 from larq_insta.conversion.verification import MIN_AGREEMENT, verify
-from larq_insta.lite import metadata
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.writing import check_writable, written_whole
 from larq_insta.version import installed_versions
+from larq_insta_runtime import metadata
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.writing import check_writable, written_whole
 
 RUNTIMES = {"lce": lowering.lower, "tflite": builtin.lower}
 

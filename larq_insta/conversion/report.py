@@ -40,12 +40,14 @@ class Report:
         expected_convolutions: Binary convolutions in the model.
         float_layers: Binary dense layers, which run in float.
         blocks: What was found block by block.
+        device_deviation: Largest deviation of a block by larq-insta-runtime, as a device runs it.
         signs: How many signs the network computed for the pictures of the blocks.
         flips: How many of them differ when the file computes all by itself.
         pictures: Real pictures that both were asked about.
         agreement: Share of these with the same best class (0 to 1).
+        device_agreement: The same by larq-insta-runtime.
         deviation: Median over pictures of the largest difference of an output.
-        keras_accuracy, file_accuracy: On these pictures (0 to 1).
+        keras_accuracy, file_accuracy, device_accuracy: On these pictures (0 to 1).
         size: Bytes of the file.
         problems: Why the file must not be trusted; empty if it can.
     """
@@ -55,13 +57,16 @@ class Report:
     expected_convolutions: int
     float_layers: tuple[str, ...]
     blocks: tuple[Block, ...]
+    device_deviation: float
     signs: int
     flips: int
     pictures: int
     agreement: float
+    device_agreement: float
     deviation: float
     keras_accuracy: float
     file_accuracy: float
+    device_accuracy: float
     size: int
     problems: tuple[str, ...]
 
@@ -80,6 +85,8 @@ class Report:
             "flip in the whole network.",
             f"Same answer as Keras on {self.agreement:.1%} of {self.pictures} pictures; accuracy "
             f"{self.file_accuracy:.2%}, Keras {self.keras_accuracy:.2%}.",
+            f"By larq-insta-runtime blocks differ by at most {self.device_deviation:.1g}; same "
+            f"answer on {self.device_agreement:.1%}; accuracy {self.device_accuracy:.2%}.",
         ]
         lines += [
             f"Layer {layer} runs in float: there is no binary dense operator."

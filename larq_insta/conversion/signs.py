@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from larq_insta.conversion import builtin
 from larq_insta.conversion.flattening import walk
-from larq_insta.lite.graph import BINARY_CONVOLUTION, BINARY_INPUT, Graph, Operator, Tensor
+from larq_insta_runtime.graph import BINARY_CONVOLUTION, BINARY_INPUT, Graph, Operator, Tensor
 
 _BITS = 32  # of signs in one number of the engine's
 

@@ -15,12 +15,13 @@ import tensorflow as tf
 
 from larq_insta.conversion import builtin
 from larq_insta.conversion.answers import check_probabilities
-from larq_insta.conversion.blocks import compare_blocks
+from larq_insta.conversion.blocks import Comparison, compare_blocks
+from larq_insta.conversion.engine import Interpreter
 from larq_insta.conversion.lowering import binary_layers
-from larq_insta.conversion.report import TOLERANCE, Block, Report
-from larq_insta.lite.engine import Interpreter
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.graph import BINARY_CONVOLUTION, Graph
+from larq_insta.conversion.report import TOLERANCE, Report
+from larq_insta_runtime import engine as litert
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.graph import BINARY_CONVOLUTION, Graph
 
 MIN_AGREEMENT = {"float32": 0.98, "float16": 0.9, "int8": 0.9}
 """Share of pictures that must get the same best class, by how float weights are stored. Not
@@ -65,27 +66,30 @@ def verify(
             "Larq layers binary input and kernel quantizers."
         )
     keras, lite = model.predict(images, verbose=0), Interpreter(content).predict(images)
-    finite = bool(np.isfinite(keras).all() and np.isfinite(lite).all())
+    device = litert.Interpreter(content).predict(images)
+    finite = bool(np.isfinite([keras, lite, device]).all())
     if finite:
         check_probabilities(model, keras)
-    blocks: tuple[Block, ...] = ()
-    signs = flips = 0
+    compared = Comparison((), 0.0, 0, 0)
     if finite:
         few = images[:_PICTURES_OF_BLOCKS]
-        blocks, signs, flips = compare_blocks(model, lowered, Graph(exact), few)
+        compared = compare_blocks(model, lowered, Graph(exact), few)
     report = Report(
         runtime=runtime,
         binary_convolutions=found,
         expected_convolutions=expected,
         float_layers=tuple(dense),
-        blocks=blocks,
-        signs=signs,
-        flips=flips,
+        blocks=compared.blocks,
+        device_deviation=compared.device_deviation,
+        signs=compared.signs,
+        flips=compared.flips,
         pictures=len(images),
         agreement=float(np.mean(keras.argmax(-1) == lite.argmax(-1))),
+        device_agreement=float(np.mean(keras.argmax(-1) == device.argmax(-1))),
         deviation=float(np.median(np.abs(keras - lite).max(-1))),
         keras_accuracy=float(np.mean(keras.argmax(-1) == labels)),
         file_accuracy=float(np.mean(lite.argmax(-1) == labels)),
+        device_accuracy=float(np.mean(device.argmax(-1) == labels)),
         size=len(content),
         problems=(),
     )
@@ -113,16 +117,21 @@ def _problems(report: Report, finite: bool, min_agreement: float) -> Iterator[st
             "not: look at the training's log for a loss that grew."
         )
         return
-    for block in report.blocks:
-        if block.differs:
-            yield (
-                f"Every block must compute what Keras computes; the first that does not ends at "
-                f"layer {block.name} (off by {block.deviation:.2g} of its "
-                f"largest number, allowed {TOLERANCE:g})."
-            )
-            break
-    if report.agreement < min_agreement:
+    different = next((block for block in report.blocks if block.differs), None)
+    if different is not None:
+        yield (
+            f"Every block must compute what Keras computes; the first that does not ends at layer "
+            f"{different.name} (off by {different.deviation:.2g} of its largest number, allowed "
+            f"{TOLERANCE:g})."
+        )
+    elif not report.device_deviation <= TOLERANCE:
+        yield (
+            "Every block must compute what Keras computes; by larq-insta-runtime they are off by "
+            f"up to {report.device_deviation:.2g} of the largest number, allowed {TOLERANCE:g}."
+        )
+    agreement = min(report.agreement, report.device_agreement)
+    if agreement < min_agreement:
         yield (
             f"The converted model must agree with Keras on {min_agreement:.0%} of the pictures; "
-            f"it does on {report.agreement:.1%} of {report.pictures}."
+            f"it does on {agreement:.1%} of {report.pictures}."
         )

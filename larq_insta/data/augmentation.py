@@ -9,8 +9,8 @@ from functools import partial
 import tensorflow as tf
 
 from larq_insta.data.preprocessing import SMALL, decode, random_crop, resize
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 NONE, CROPS, CROPS_AND_MIRROR = KINDS = ("none", "crops", "crops_and_mirror")
 

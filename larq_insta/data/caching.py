@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from larq_insta.data.dataset import PHOTO_BUFFER, ImageDataset, Split
-from larq_insta.lite.writing import check_writable
+from larq_insta_runtime.writing import check_writable
 
 MEMORY = "memory"
 

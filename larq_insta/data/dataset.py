@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from larq_insta.data import preprocessing
 from larq_insta.data.augmentation import Augmentation
-from larq_insta.data.naming import composed, listed
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.naming import labels_by_name
+from larq_insta_runtime.preprocessing import Preprocessing
 
 PHOTO_BUFFER = 10_000  # undecoded photographs that shuffling holds: about a gigabyte
 
@@ -87,15 +87,7 @@ class ImageDataset:
         """
         if tuple(class_names) == self.class_names:
             return self
-        known = {composed(name): label for label, name in enumerate(class_names)}
-        unknown = [name for name in self.class_names if composed(name) not in known]
-        if unknown:
-            raise InputError(
-                f"Classes are told by their names, and the model must know all of the data set's; "
-                f"{self.name} has {listed(unknown)} besides, the model knows "
-                f"{listed(class_names)}: rename the classes, or choose another data set."
-            )
-        table = tf.constant([known[composed(name)] for name in self.class_names], tf.int64)
+        table = tf.constant(labels_by_name(self.class_names, class_names, self.name), tf.int64)
 
         def relabelled(split: Split) -> Split:
             examples = split.examples.map(lambda item, label: (item, tf.gather(table, label)))

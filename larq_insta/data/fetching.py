@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from larq_insta.lite import pictures
-from larq_insta.lite.remarks import JPEG_START, jpeg_parts, without_remarks
+from larq_insta_runtime import pictures
+from larq_insta_runtime.remarks import JPEG_START, jpeg_parts, without_remarks
 
 _JPEG_END = b"\xff\xd9"
 _MARK = re.compile(rb"\xff[^\x00\xd0-\xd7]", re.DOTALL)

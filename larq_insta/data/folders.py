@@ -12,11 +12,11 @@ import numpy as np
 
 from larq_insta.data import augmentation, fetching, splits
 from larq_insta.data.dataset import ImageDataset, Split
-from larq_insta.data.listing import ClassFolders, folders_in
-from larq_insta.data.naming import listed
 from larq_insta.data.preprocessing import decode
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.listing import ClassFolders, folders_in
+from larq_insta_runtime.naming import listed
+from larq_insta_runtime.preprocessing import Preprocessing
 
 _PARTS = {
     **dict.fromkeys(("train", "training"), "train"),

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from larq_insta.data.dataset import ImageDataset
-from larq_insta.data.naming import listed
 from larq_insta.data.splits import PARTS
+from larq_insta_runtime.naming import listed
 
 
 def identity(dataset: ImageDataset) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from larq_insta.data.augmentation import CROPS, shifts
 from larq_insta.data.caching import with_cache
 from larq_insta.data.dataset import ImageDataset, Split
 from larq_insta.data.preprocessing import photo_view
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import LARGEST_SIZE, Preprocessing
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import LARGEST_SIZE, Preprocessing
 
 _DIGITS = "digits"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.preprocessing import Preprocessing
 
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 PARTS = ("train", "validation", "test")
 TEST_SHARE = 0.2

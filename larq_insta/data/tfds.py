@@ -14,8 +14,8 @@ from larq_insta.data import records, splits
 from larq_insta.data.augmentation import CROPS, CROPS_AND_MIRROR, of_photographs, shifts
 from larq_insta.data.dataset import ImageDataset, Split
 from larq_insta.data.preprocessing import decode, photo_view
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.preprocessing import Preprocessing
 
 _READ_THROUGH_BYTES = 2 << 30
 """Of pictures that are kept in memory, and of files that are read through for their labels."""

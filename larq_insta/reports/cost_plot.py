@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.writing import check_writable, written_whole
 from larq_insta.reports.profiling import BOPS_PER_OP, Profile
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.writing import check_writable, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

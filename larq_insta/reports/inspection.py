@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from larq_insta.layers import InstaThreshold
 from larq_insta.layers.quantizers import instance_aware
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 _BATCH = 100  # pictures, so that maps stay small
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.writing import written_whole
 from larq_insta.reports.inspection import LayerInspection
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.writing import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ import tensorflow as tf
 from larq_insta.layers import InstaPReLU, InstaThreshold
 from larq_insta.layers.channelwise import InstanceAware
 from larq_insta.layers.quantizers import InstaSign
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 BOPS_PER_OP = 64
 """Binary operations that published counts take for one of floats."""

@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from larq_insta.data.dataset import ImageDataset
-from larq_insta.lite.errors import InputError
 from larq_insta.training.diagnosis import unanswered
 from larq_insta.training.resume import History
+from larq_insta_runtime.errors import InputError
 
 _REMEDY = (
     "bound the statistics (--threshold statistic_bound=8) or lower the learning rate, and use "

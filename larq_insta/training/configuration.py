@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
-from larq_insta.lite.errors import InputError
 from larq_insta.training import recipes
+from larq_insta_runtime.errors import InputError
 
 _WHEREABOUTS = ("data_dir", "manual_dir", "cache")
 STEPS = ("activations", "both", "neither")

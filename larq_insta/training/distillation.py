@@ -18,10 +18,10 @@ from larq_zoo.training.knowledge_distillation.knowledge_distillation import (
 from larq_insta.checkpoints import keras_files
 from larq_insta.data import preprocessing
 from larq_insta.data.dataset import ImageDataset
-from larq_insta.data.naming import composed, listed
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError, first_line
 from larq_insta.zoo import pretrained
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.naming import composed, listed
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 INPUTS = ("normalized", "pixels")

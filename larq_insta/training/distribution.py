@@ -8,7 +8,7 @@ import os
 import tensorflow as tf
 
 from larq_insta.data.dataset import ImageDataset
-from larq_insta.lite.errors import InputError, first_line
+from larq_insta_runtime.errors import InputError, first_line
 
 
 def strategy() -> tf.distribute.Strategy:

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from larq_insta import data, models
 from larq_insta.data.dataset import ImageDataset
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
 from larq_insta.training.configuration import Configuration
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 
 def build(name: str, dataset: ImageDataset, arguments: dict[str, Any]) -> tf.keras.Model:

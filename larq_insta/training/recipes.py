@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 
 @dataclass(frozen=True)

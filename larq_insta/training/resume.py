@@ -15,11 +15,11 @@ from typing import Any
 import tensorflow as tf
 
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.writing import written_whole
 from larq_insta.training.runs import BEST, LAST
 from larq_insta.training.watching import learning_rate
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.writing import written_whole
 
 _KEPT = 2
 _NAME = re.compile(r"epoch-(\d+)\.index")

@@ -13,11 +13,11 @@ from typing import Any
 
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.data.identity import changes, identity
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.writing import PARTIAL, check_writable, locked, written_whole
 from larq_insta.training.configuration import Configuration
 from larq_insta.version import installed_versions
 from larq_insta.zoo import pretrained
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.writing import PARTIAL, check_writable, locked, written_whole
 
 BEST, LAST = "best.keras", "last.keras"
 _NOT_KEPT = (

@@ -14,8 +14,6 @@ from larq_insta import models
 from larq_insta.checkpoints import keras_files
 from larq_insta.checkpoints.initial import InitialWeights
 from larq_insta.data.dataset import ImageDataset
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
 from larq_insta.training import answers, diagnosis, distillation, distribution, resume, runs
 from larq_insta.training.configuration import Configuration
 from larq_insta.training.preparing import build, load_data
@@ -23,6 +21,8 @@ from larq_insta.training.runs import BEST, LAST, Result, opened, write_json
 from larq_insta.training.trainer import NOT_FINITE, Trainer, trained_weights
 from larq_insta.training.watching import TensorBoardLog, forget_epochs
 from larq_insta.version import installed_versions
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
 
 _WATCHED_PICTURES = 64
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from larq_insta.layers import InstaThreshold
 from larq_insta.layers.quantizers import instance_aware
-from larq_insta.lite.errors import InputError, first_line
+from larq_insta_runtime.errors import InputError, first_line
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 

@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from larq_insta import conversion, data, runtime
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite import packaged
-from larq_insta.lite.card import Card
-from larq_insta.lite.writing import written_whole
 from larq_insta.zoo import pretrained
+from larq_insta_runtime import packaged
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.writing import written_whole
 
 LIMIT = 1_000_000
 """Bytes of both files: a package is not the place for more."""

@@ -33,7 +33,7 @@ def finished(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def keep(results: Path, row: dict[str, Any]) -> None:
-    from larq_insta.lite.writing import written_whole
+    from larq_insta_runtime.writing import written_whole
 
     rows = {**finished(results), row["cell"]: row}
     with written_whole(results) as partial:

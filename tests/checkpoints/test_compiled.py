@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from larq_insta.checkpoints import contents, keras_files
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 L = tf.keras.layers
 KERAS = tf.keras.optimizers

@@ -12,9 +12,9 @@ import tensorflow as tf
 from larq_insta import data
 from larq_insta.checkpoints import efficientnet_lite, torch_files
 from larq_insta.data.preprocessing import photo_preprocessing
-from larq_insta.lite import pictures
-from larq_insta.lite.errors import InputError
 from larq_insta.training import distillation
+from larq_insta_runtime import pictures
+from larq_insta_runtime.errors import InputError
 
 
 def needs(package, command):

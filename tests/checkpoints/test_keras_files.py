@@ -5,7 +5,7 @@ import pytest
 from conftest import tiny
 
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 
 def test_hand_over_is_all_or_nothing():

@@ -8,11 +8,11 @@ from PIL import Image
 from larq_insta import models
 from larq_insta.checkpoints import keras_files, reactnet, torch_files
 from larq_insta.checkpoints.initial import InitialWeights
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
 from larq_insta.training.trainer import trained_weights
 from larq_insta.zoo import pretrained
 from larq_insta.zoo.pretrained import HEAD
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
 
 TINY = {"input_shape": (8, 8, 1), "filters": (4,), "stem": "small", "insta_blocks": "all"}
 

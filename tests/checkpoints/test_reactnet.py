@@ -13,9 +13,9 @@ from larq_insta import conversion, models, weights
 from larq_insta.checkpoints import keras_files
 from larq_insta.data.preprocessing import photo_preprocessing
 from larq_insta.layers import InstaPReLU, InstaThreshold
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
 from larq_insta.runtime import LiteModel
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install larq-insta[torch]")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from larq_insta.checkpoints import torch_files
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 VALUES = np.arange(12, dtype=np.float32)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from larq_insta.checkpoints import torch_files, torch_pickles
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install larq-insta[torch]")
 

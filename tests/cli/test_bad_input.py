@@ -16,13 +16,13 @@ from PIL import Image
 import larq_insta
 from larq_insta import conversion, data, models, runtime, statistics, weights
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite import packaged, writing
-from larq_insta.lite.card import Card
-from larq_insta.lite.preprocessing import Preprocessing
 from larq_insta.reports import inspection
 from larq_insta.training import distillation
 from larq_insta.training.configuration import Configuration
 from larq_insta.zoo import pretrained
+from larq_insta_runtime import packaged, writing
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.preprocessing import Preprocessing
 
 TRAIN = ["train", "ReActNet18", "--filters", "4", "--epochs", "1", "--output", "{tmp}/new"]
 INSTA = ["train", "InstaResNet18", "--filters", "4,8", "--epochs", "1", "--output", "{tmp}/new"]

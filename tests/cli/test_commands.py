@@ -14,9 +14,9 @@ from conftest import TINY, assert_same_weights, run, without_tracing
 
 from larq_insta import data
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite import flatbuffer
-from larq_insta.lite.card import Card
-from larq_insta.lite.graph import Graph
+from larq_insta_runtime import flatbuffer
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.graph import Graph
 
 
 @pytest.fixture(scope="module")

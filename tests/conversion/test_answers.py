@@ -6,10 +6,10 @@ import tensorflow as tf
 from networks import L, checked, classifier, pictures, q
 
 from larq_insta import conversion
-from larq_insta.lite import running
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime import running
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 
 def ending(*layers):

@@ -8,9 +8,10 @@ from networks import L, assert_equal, blocks, checked, classifier, pictures, q, 
 from larq_insta import InstaSign, InstaThreshold, RPReLU
 from larq_insta.conversion import folding, lowering, signs, verification
 from larq_insta.conversion.blocks import compare_blocks
-from larq_insta.lite.engine import Interpreter
-from larq_insta.lite.graph import Graph
-from larq_insta.lite.parts import severed
+from larq_insta.conversion.engine import Interpreter
+from larq_insta.conversion.report import TOLERANCE
+from larq_insta_runtime.graph import Graph
+from larq_insta_runtime.parts import severed
 
 
 def two_drop_ins(x):
@@ -114,17 +115,19 @@ def test_a_fault_in_a_file_is_found_where_it_is(layer, weight, fault, found, low
     whole = part.get_weights()
     part.set_weights([fault(w.copy()) if i == weight else w for i, w in enumerate(whole)])
     try:
-        compared, _, _ = compare_blocks(model, network, graph, pictures(model))
+        compared = compare_blocks(model, network, graph, pictures(model))
     finally:
         part.set_weights(whole)
-    assert next(block.name for block in compared if block.differs).startswith(found)
+    assert next(block.name for block in compared.blocks if block.differs).startswith(found)
+    assert compared.device_deviation > TOLERANCE
 
 
 def test_the_file_itself_is_found_equal(lowered):
     model, network, graph = lowered
-    compared, count, flips = compare_blocks(model, network, graph, pictures(model))
-    assert not any(block.differs for block in compared)
-    assert (count, flips) == (2 * 8 * 6 * 6 * 8, 0)
+    compared = compare_blocks(model, network, graph, pictures(model))
+    assert not any(block.differs for block in compared.blocks)
+    assert 0 < compared.device_deviation < TOLERANCE
+    assert (compared.signs, compared.flips) == (2 * 8 * 6 * 6 * 8, 0)
 
 
 def test_signs_that_rounding_flips_are_counted_and_no_difference(lowered):
@@ -150,8 +153,8 @@ def test_an_unknown_sign_is_a_difference(lowered, monkeypatch):
     model, network, graph = lowered
     monkeypatch.setattr(signs, "of_model", lambda model, images: [])
     monkeypatch.setattr(signs, "of_layers", lambda model, images, size: [])
-    compared, _, _ = compare_blocks(model, network, graph, pictures(model))
-    assert [block.deviation for block in compared[:2]] == [np.inf, np.inf]
+    compared = compare_blocks(model, network, graph, pictures(model))
+    assert [block.deviation for block in compared.blocks[:2]] == [np.inf, np.inf]
 
 
 @pytest.mark.parametrize("channels", [8, 40, 64])

@@ -14,9 +14,9 @@ from larq_insta.conversion import builtin, folding, lowering
 from larq_insta.conversion.float_weights import store
 from larq_insta.layers.inference import InferenceThreshold
 from larq_insta.layers.quantizers import InstaSign
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.flatbuffer import unpack
-from larq_insta.lite.graph import Graph
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.flatbuffer import unpack
+from larq_insta_runtime.graph import Graph
 
 RESOLVERS = tf.lite.experimental.OpResolverType
 XNNPACK = {True: RESOLVERS.BUILTIN, False: RESOLVERS.BUILTIN_WITHOUT_DEFAULT_DELEGATES}

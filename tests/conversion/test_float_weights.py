@@ -12,8 +12,8 @@ from larq_compute_engine.tflite.python.interpreter import Interpreter
 from larq_insta import models
 from larq_insta.conversion import lowering
 from larq_insta.conversion.float_weights import KINDS, pack, store, store_binary, unpack
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.graph import Graph
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.graph import Graph
 
 SMALLER = KINDS[1:]
 CHANNEL_AXIS = {(3, 3, 16, 32): 3, (3, 3, 32, 1): 2, (32, 48): 1}  # in Keras's filters

@@ -9,8 +9,8 @@ from conftest import quick_first, randomize
 from larq_insta import InstaPReLU, InstaSign, InstaThreshold, RPReLU, StaticThreshold, models
 from larq_insta.conversion import folding, lowering
 from larq_insta.layers import inference
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.graph import Graph
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.graph import Graph
 
 
 @pytest.fixture(autouse=True)

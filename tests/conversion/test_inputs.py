@@ -9,9 +9,9 @@ from networks import L, q
 from larq_insta import conversion, runtime
 from larq_insta.checkpoints import keras_files
 from larq_insta.conversion import inputs
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 DATA = Preprocessing(8, 3, mean=(20.0, 30.0, 40.0), std=(60.0, 60.0, 60.0))
 KINDS = inputs.kinds(DATA)

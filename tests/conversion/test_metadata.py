@@ -14,10 +14,10 @@ from larq_insta import models, runtime
 from larq_insta.conversion import lowering
 from larq_insta.conversion.float_weights import store, unpack
 from larq_insta.data.preprocessing import photo_preprocessing
-from larq_insta.lite.card import Card
-from larq_insta.lite.metadata import with_metadata
-from larq_insta.lite.preprocessing import Preprocessing
 from larq_insta.version import installed_versions
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.metadata import with_metadata
+from larq_insta_runtime.preprocessing import Preprocessing
 
 RGB, GREY = 1, 2
 PHOTO = photo_preprocessing(16)

@@ -12,9 +12,9 @@ from networks import L, assert_equal, checked, classifier, pictures, q, side_by_
 
 from larq_insta import InstaThreshold, RPReLU, conversion
 from larq_insta.conversion import flattening, folding
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 
 def base(name=None, size=6, channels=8):

@@ -6,8 +6,8 @@ import tensorflow as tf
 from networks import L, assert_equal, checked, classifier, q, side_by_side
 
 from larq_insta.conversion import lowering
-from larq_insta.lite.engine import Interpreter
-from larq_insta.lite.errors import InputError
+from larq_insta.conversion.engine import Interpreter
+from larq_insta_runtime.errors import InputError
 
 SMALL = {
     "2 x 2": ((2, 2), {}),

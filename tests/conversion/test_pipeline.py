@@ -12,10 +12,10 @@ from conftest import quick_first, randomize
 
 from larq_insta import conversion, models, runtime
 from larq_insta.conversion import folding, lowering, verification
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.graph import Graph
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.graph import Graph
+from larq_insta_runtime.preprocessing import Preprocessing
 
 CARD = Card("InstaResNet18", {}, "digits", ("a", "b", "c"), Preprocessing(16, 3))
 LABELS = np.zeros(32, np.int64)

@@ -9,7 +9,7 @@ from larq_zoo.training.data import preprocess_image_bytes
 from larq_insta.data import preprocessing as graphs
 from larq_insta.data.augmentation import photo_crops
 from larq_insta.data.preprocessing import photo_preprocessing
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.preprocessing import Preprocessing
 
 
 def photograph(rng, height, width):

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, arrays, assert_same_weights, run, without_tracing
 
 from larq_insta import data
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 
 def batches(dataset, epochs=range(2)):

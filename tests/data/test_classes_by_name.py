@@ -9,10 +9,10 @@ from larq_insta import data, models
 from larq_insta.checkpoints import keras_files
 from larq_insta.checkpoints.initial import InitialWeights
 from larq_insta.data.preprocessing import photo_view
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
 from larq_insta.training import distillation
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 COLOURS = {"black": 0, "grey": 128, "white": 255}
 

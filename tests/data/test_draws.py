@@ -8,8 +8,8 @@ from larq_insta import data
 from larq_insta.cli import train
 from larq_insta.data.augmentation import KINDS, of_photographs, photo_crops, shifts
 from larq_insta.data.preprocessing import SMALL, photo_preprocessing, photo_view
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 DRAWS = 300
 MOST_CORRELATED = 4 / DRAWS**0.5

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from test_layouts import fill, load, sizes
 
 from larq_insta.data import splits
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 
 def in_three(counts, share, tested=False):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from conftest import arrays
 
 from larq_insta import data
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 PNG = tf.io.encode_png(np.full((9, 9, 3), 200, np.uint8)).numpy()
 

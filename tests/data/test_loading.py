@@ -6,7 +6,7 @@ import tensorflow as tf
 from conftest import arrays
 
 from larq_insta import data
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")

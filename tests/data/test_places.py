@@ -9,8 +9,8 @@ from conftest import run
 from test_layouts import fill
 
 from larq_insta import data
-from larq_insta.lite import packaged
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime import packaged
+from larq_insta_runtime.errors import InputError
 
 
 class Kinds(tfds.core.BuilderConfig):

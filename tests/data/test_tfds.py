@@ -12,7 +12,7 @@ from conftest import arrays
 from larq_insta import data
 from larq_insta.data import records
 from larq_insta.data import tfds as ours
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
 
 
 class TinyPhotos(tfds.core.GeneratorBasedBuilder):

@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from larq_insta.data import preprocessing as graphs
 from larq_insta.data.preprocessing import photo_preprocessing
-from larq_insta.lite.card import Card
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.preprocessing import Preprocessing
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 CXX = shlex.split(os.environ.get("CXX", "g++"))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from test_deploy import CXX, compiled, write_picture
 
-from larq_insta.lite import pictures
+from larq_insta_runtime import pictures
 
 TURN = """
 #include "preprocessing.h"

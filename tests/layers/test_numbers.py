@@ -8,8 +8,8 @@ import tensorflow as tf
 
 import larq_insta
 from larq_insta import models, runtime, statistics
-from larq_insta.lite.errors import InputError
 from larq_insta.zoo import pretrained
+from larq_insta_runtime.errors import InputError
 
 LAYERS = {
     "InstaThreshold": larq_insta.InstaThreshold,

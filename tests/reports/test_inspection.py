@@ -10,8 +10,8 @@ import tensorflow as tf
 from conftest import randomize, run
 
 from larq_insta import InstaThreshold, models
-from larq_insta.lite.errors import InputError
 from larq_insta.reports import inspection, inspection_page
+from larq_insta_runtime.errors import InputError
 
 CHROMIUM = shutil.which("chromium")
 

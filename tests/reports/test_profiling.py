@@ -13,10 +13,10 @@ from larq_insta import models, profile
 from larq_insta.conversion import lowering
 from larq_insta.layers import InstaPReLU, InstaThreshold
 from larq_insta.layers.quantizers import InstaSign
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.graph import Graph
 from larq_insta.reports import cost_plot
 from larq_insta.reports.profiling import MIB
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.graph import Graph
 
 # Of ../shared/paper.md, section 4, as printed.
 PUBLISHED = {

@@ -3,8 +3,8 @@
 import numpy as np
 from flatbuffers import flexbuffers
 
-from larq_insta.lite.engine import schema
-from larq_insta.lite.flatbuffer import pack
+from larq_insta_runtime.engine import schema
+from larq_insta_runtime.flatbuffer import pack
 
 TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,

@@ -5,11 +5,11 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from larq_insta_runtime import kernels, load_delegate
-from larq_insta_runtime.errors import InputError
 from lce_files import conversion, convolution, pooling, valid_size
 
-from larq_insta.lite.engine import Interpreter as LarqInterpreter
+from larq_insta.conversion.engine import Interpreter as LarqInterpreter
+from larq_insta_runtime import kernels, load_delegate
+from larq_insta_runtime.errors import InputError
 
 CHANNELS = st.sampled_from([1, 2, 31, 32, 33, 63, 64, 65, 96, 100, 127, 128, 130])
 SIDE, WINDOW, STRIDE = st.integers(3, 12), st.sampled_from([1, 2, 3, 5]), st.integers(1, 3)

@@ -9,11 +9,11 @@ from conftest import run
 
 from larq_insta import data, training
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
 from larq_insta.training import answers, distillation, resume
 from larq_insta.training.configuration import Configuration
 from larq_insta.training.trainer import Trainer
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")

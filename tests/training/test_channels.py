@@ -8,8 +8,8 @@ from PIL import Image
 
 from larq_insta import data
 from larq_insta.data.preprocessing import photo_preprocessing
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from larq_insta import training
-from larq_insta.lite.errors import InputError
 from larq_insta.training import recipes
 from larq_insta.training.configuration import Configuration
+from larq_insta_runtime.errors import InputError
 
 TWO_STEPS = Configuration("InstaResNet18", steps=("activations", "both"))
 

@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from larq_insta import data, models
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
 from larq_insta.training import distillation
 from larq_insta.training.distillation import Distillation, Teacher, attention_taps, load_teacher
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")

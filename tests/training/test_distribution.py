@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from larq_insta import models
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite.errors import InputError
 from larq_insta.training import distribution
+from larq_insta_runtime.errors import InputError
 
 SCRIPT = """
 import sys

@@ -19,7 +19,7 @@ from conftest import log
 
 from larq_insta import data, runtime
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite import writing
+from larq_insta_runtime import writing
 
 pytestmark = pytest.mark.long
 
@@ -208,7 +208,7 @@ def test_a_killed_writers_folder_is_removed_and_a_living_ones_is_not(tmp_path):
     code = """
 import os, signal, sys
 from pathlib import Path
-from larq_insta.lite.writing import written_whole
+from larq_insta_runtime.writing import written_whole
 with written_whole(Path(sys.argv[1])) as path:
     path.write_text("torn")
     print("begun", flush=True)

@@ -10,10 +10,10 @@ from larq_insta import data, training
 from larq_insta.checkpoints import keras_files
 from larq_insta.checkpoints.initial import InitialWeights
 from larq_insta.layers import InstaThreshold
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
 from larq_insta.training.configuration import Configuration
 from larq_insta.training.trainer import Trainer, trained_weights
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
 
 FORM = {"filters": [4, 4], "pad_values": 0.0}
 EVERYWHERE = {"insta_blocks": "all"}

@@ -14,11 +14,11 @@ from conftest import FIXTURES, run
 from larq_insta import data, training
 from larq_insta.checkpoints import keras_files
 from larq_insta.data.identity import changes, identity
-from larq_insta.lite import writing
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
 from larq_insta.training import preparing, runs, steps
 from larq_insta.training.configuration import Configuration
+from larq_insta_runtime import writing
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
 
 DIGITS = Configuration("ReActNet18", model_arguments={"filters": [4]}, epochs=1, batch_size=600)
 

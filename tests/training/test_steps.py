@@ -16,11 +16,11 @@ from conftest import assert_same_weights, log, run, saved_weights, tiny
 
 from larq_insta import training
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite.card import Card
-from larq_insta.lite.errors import InputError
 from larq_insta.training import resume, runs
 from larq_insta.training.configuration import Configuration
 from larq_insta.training.trainer import Trainer
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.errors import InputError
 
 TWO_STEPS = Configuration(
     "InstaMobileNetV1",

@@ -10,7 +10,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from larq_insta import models
 from larq_insta.layers import InstaThreshold, StaticThreshold
 from larq_insta.layers.quantizers import InstaSign
-from larq_insta.lite.errors import InputError
 from larq_insta.training.watching import (
     TensorBoardLog,
     binary_signs,
@@ -18,6 +17,7 @@ from larq_insta.training.watching import (
     forget_epochs,
     threshold_spread,
 )
+from larq_insta_runtime.errors import InputError
 
 LAYERS = tf.keras.layers
 

@@ -12,9 +12,9 @@ from conftest import run
 import larq_insta
 from larq_insta import models, runtime
 from larq_insta.checkpoints import keras_files
-from larq_insta.lite import packaged
-from larq_insta.lite.card import Card
 from larq_insta.zoo import pretrained
+from larq_insta_runtime import packaged
+from larq_insta_runtime.card import Card
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(larq_insta.__file__).parent
@@ -103,6 +103,11 @@ def test_files_are_small_and_say_where_they_are_from():
 def test_they_are_installed(tmp_path):
     command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    for folder in (packaged.FOLDER, pretrained.FOLDER):
-        installed = tmp_path / "larq_insta" / folder.relative_to(PACKAGE)
+    command[-1] = str(tmp_path / "runtime")
+    subprocess.run(command, cwd=ROOT / "runtime", check=True, capture_output=True)
+    places = {
+        pretrained.FOLDER: tmp_path / "larq_insta" / pretrained.FOLDER.relative_to(PACKAGE),
+        packaged.FOLDER: tmp_path / "runtime" / "larq_insta_runtime" / packaged.FOLDER.name,
+    }
+    for folder, installed in places.items():
         assert {path.name for path in folder.iterdir()} == {p.name for p in installed.iterdir()}

@@ -8,8 +8,8 @@ import tensorflow as tf
 from PIL import Image
 
 from larq_insta.data import fetching
-from larq_insta.lite import pictures
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime import pictures
+from larq_insta_runtime.errors import InputError
 
 LEFT, RIGHT = (200, 30, 60), (20, 90, 160)
 GREY = [round(0.299 * r + 0.587 * g + 0.114 * b) for r, g, b in (LEFT, RIGHT)]

@@ -10,10 +10,11 @@ import pytest
 from conftest import run
 from PIL import Image
 
-from larq_insta import data, runtime
-from larq_insta.cli.group import never_fail, shown
-from larq_insta.data.naming import as_text
-from larq_insta.lite.errors import InputError
+from larq_insta import data
+from larq_insta_runtime import running
+from larq_insta_runtime.commands import never_fail, shown
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.naming import as_text
 
 COMPOSED, DECOMPOSED = "\u00e9t\u00e9", "e\u0301te\u0301"
 
@@ -61,7 +62,7 @@ def test_names_that_are_no_text_name_nothing():
 
 def test_a_class_of_another_script_is_predicted(tmp_path, monkeypatch):
     Image.new("L", (28, 28)).save(tmp_path / "x.png")
-    monkeypatch.setattr(runtime, "answer", lambda *_: "\u0436 100.0%\x1b[31m")
+    monkeypatch.setattr(running, "answer", lambda *_: "\u0436 100.0%\x1b[31m")
     output = run("predict", "fashion_mnist", tmp_path / "x.png")
     assert output == f"{tmp_path / 'x.png'}: \u0436 100.0%\\x1b[31m\n"
 

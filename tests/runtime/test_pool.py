@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from larq_insta import runtime
-from larq_insta.lite import packaged
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.pool import LitePool
+from larq_insta_runtime import packaged
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.pool import LitePool, TimedProcess
 
 FILE = packaged.converted("fashion_mnist")
 
@@ -36,12 +36,12 @@ def test_its_processes_need_no_tensorflow(pool, rng):
 
 
 def test_wrong_shapes_are_told(pool):
-    with pytest.raises(InputError, match="interpreter cannot run the model: "):
+    with pytest.raises(InputError, match="LiteRT cannot run the model: "):
         pool.predict(np.zeros((1, 28, 27, 1), np.float32))
 
 
 def test_what_is_no_model_is_told():
-    with pytest.raises(InputError, match="interpreter cannot load the model: "):
+    with pytest.raises(InputError, match="LiteRT cannot load the model: "):
         LitePool(b"nothing", 1).predict(np.zeros((1, 28, 28, 1), np.float32))
 
 
@@ -65,7 +65,7 @@ def test_what_hangs_is_ended_and_told():
 def test_its_processes_end_with_a_parent_that_is_killed():
     code = """
 import os, pathlib, signal, sys
-from larq_insta.lite.pool import LitePool
+from larq_insta_runtime.pool import LitePool
 if __name__ == "__main__":
     pool = LitePool(pathlib.Path(sys.argv[1]).read_bytes(), 1)
     print(pool._pool.submit(os.getpid).result(), flush=True)
@@ -81,11 +81,18 @@ if __name__ == "__main__":
         time.sleep(0.1)
 
 
-def test_a_file_is_tried_out():
-    pool = LitePool(FILE.read_bytes(), 1)
-    pool.try_out([np.zeros((1, 28, 28, 1), np.float32)])
-    with pytest.raises(InputError, match="interpreter cannot run the model: "):
-        pool.try_out([np.zeros((1, 28, 28, 2), np.float32)])
+def test_a_file_is_timed():
+    with TimedProcess(FILE.read_bytes(), 1) as process:
+        first, later = process.first(), process.once()
+        assert 0 < later < first
+        assert 1e5 < process.memory() < 1e8
+
+
+def test_a_crash_while_timing_is_told():
+    with TimedProcess(FILE.read_bytes(), 1) as process:
+        process._pool.submit(os._exit, 1)
+        with pytest.raises(InputError, match="it crashed, or took longer"):
+            process.once()
 
 
 def test_models_take_processes(rng):

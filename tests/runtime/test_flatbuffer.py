@@ -6,8 +6,8 @@ from conftest import randomize
 
 from larq_insta import models, runtime
 from larq_insta.conversion import float_weights, folding, lowering
-from larq_insta.lite import benchmarking, flatbuffer
-from larq_insta.lite.graph import Graph
+from larq_insta_runtime import benchmarking, flatbuffer
+from larq_insta_runtime.graph import Graph
 
 
 @pytest.fixture(scope="module")

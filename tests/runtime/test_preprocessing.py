@@ -9,8 +9,8 @@ from PIL import Image
 
 from larq_insta.data import fetching
 from larq_insta.data import preprocessing as graphs
-from larq_insta.lite import pictures
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime import pictures
+from larq_insta_runtime.preprocessing import Preprocessing
 
 ROUNDING = 0.001
 """Of 255: both sum in float32, in another order, which tells where a pixel lies half way."""

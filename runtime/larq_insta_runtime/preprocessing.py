@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from larq_insta.lite import pictures
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime import pictures
+from larq_insta_runtime.errors import InputError
 
 LARGEST_SIZE = 16_384
 """Pixels a side that a model may see."""

@@ -12,10 +12,10 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from larq_insta.lite.card import Card
-from larq_insta.lite.engine import schema
-from larq_insta.lite.flatbuffer import pack, unpack
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.engine import schema
+from larq_insta_runtime.flatbuffer import pack, unpack
+from larq_insta_runtime.preprocessing import Preprocessing
 
 INPUT, OUTPUT = "image", "probabilities"
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from larq_insta.lite import flatbuffer
-from larq_insta.lite.engine import schema
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.graph import Graph, foreign_operators
+from larq_insta_runtime import flatbuffer
+from larq_insta_runtime.engine import IDENTIFIER, schema
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.graph import Graph, foreign_operators
 
 _MOST_PARTS = 100_000
 """Entries of all tables of a file; a ResNet-152 has some thousands."""
@@ -30,7 +30,7 @@ def check(content: bytes, name: str) -> Graph:
     # Raises
         InputError: if it is no TFLite file, damaged, or needs operators that are not here.
     """
-    if content[4:8] != flatbuffer.IDENTIFIER:
+    if content[4:8] != IDENTIFIER:
         raise InputError(
             f"A converted model must be a TFLite file; {name} is none: use `larq-insta convert`."
         )
@@ -91,6 +91,9 @@ def _size_problem(content: bytes) -> str | None:
 def _problems(model: schema.ModelT) -> Iterator[str]:
     graph = model.subgraphs[0]
     buffers = [0 if b.data is None else len(b.data) for b in model.buffers]
+    # Of other files, or of what lies behind the tables; LiteRT alone knows the former.
+    if getattr(model, "externalBuffers", None) or any(b.offset or b.size for b in model.buffers):
+        yield "values outside of the tables"
     sizes = []
     for number, tensor in enumerate(graph.tensors):
         problem, size = _tensor_problem(tensor, buffers)

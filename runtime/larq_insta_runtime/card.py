@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.preprocessing import Preprocessing
 
 _MEMBER = "larq_insta.json"
 _LABELS = "labels.txt"

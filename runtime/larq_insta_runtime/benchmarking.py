@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from larq_insta.lite.engine import Interpreter
-from larq_insta.lite.graph import Graph, Operator, Tensor
-from larq_insta.lite.parts import repeated
+from larq_insta_runtime.engine import Interpreter
+from larq_insta_runtime.graph import Graph, Operator
+from larq_insta_runtime.parts import random_inputs, repeated
 
 _WARM_UP = 5
 _COPIES = 8
@@ -24,21 +24,15 @@ class Stopwatch:
     """
 
     def __init__(self, content: bytes, num_threads: int = 1) -> None:
-        self._inputs = random_inputs(content)
-        self._interpreter = Interpreter(content, num_threads, xnnpack=True)
+        self._interpreter = Interpreter(content, num_threads)
+        self._interpreter.give(random_inputs(content))
         for _ in range(_WARM_UP):
             self.seconds()
 
     def seconds(self) -> float:
         start = time.perf_counter()
-        self._interpreter.run(self._inputs)
+        self._interpreter.invoke()
         return time.perf_counter() - start
-
-
-def random_inputs(content: bytes) -> list[np.ndarray]:
-    """The same ones each time."""
-    rng = np.random.default_rng(0)
-    return [_random(tensor, rng) for tensor in Graph(content).inputs]
 
 
 @dataclass(frozen=True)
@@ -106,12 +100,3 @@ def _time(graph: Graph, alike: list[Operator], runs: int, num_threads: int) -> O
         seconds * len(alike),
         sum(operator.traffic for operator in alike),
     )
-
-
-def _random(tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
-    if tensor.dtype.kind == "f":
-        return rng.normal(size=tensor.shape).astype(tensor.dtype)
-    if tensor.dtype == np.bool_:
-        return rng.integers(0, 2, tensor.shape).astype(np.bool_)
-    limits = np.iinfo(tensor.dtype)
-    return rng.integers(limits.min, limits.max, tensor.shape, tensor.dtype, endpoint=True)

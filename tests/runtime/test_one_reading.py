@@ -12,9 +12,9 @@ from fuzzing import mutated
 from PIL import Image
 
 from larq_insta.data import fetching, preprocessing
-from larq_insta.lite import pictures
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime import pictures
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.preprocessing import Preprocessing
 
 MUTATIONS = int(os.environ.get("LARQ_INSTA_MUTATIONS", "20"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import socket
@@ -12,7 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 # Of the folders beside a target in which it is written, and which a killed process leaves.
 PARTIAL = ".larq_insta-"
@@ -164,6 +168,8 @@ def _remove_abandoned(parent: Path) -> None:
 
 def _lock(folder: Path) -> int | None:
     """Locks a new folder; answers none if it is being removed."""
+    if fcntl is None:  # where folders cannot be locked, and nobody removes anything
+        return os.open(os.devnull, os.O_RDONLY)
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 
+from larq_insta_runtime.errors import InputError
+
 
 def composed(name: str) -> str:
     """A class's name in one of the ways that Unicode has to write the same letters."""
@@ -23,6 +25,23 @@ def as_text(name: str) -> str | None:
         with suppress(UnicodeDecodeError):
             return composed(os.fsencode(name).decode(encoding))
     return None
+
+
+def labels_by_name(names: Sequence[str], class_names: Sequence[str], whose: str) -> list[int]:
+    """The numbers that a model with these `class_names` has for classes with these `names`.
+
+    # Raises
+        InputError: if it does not know one of them.
+    """
+    known = {composed(name): label for label, name in enumerate(class_names)}
+    unknown = [name for name in names if composed(name) not in known]
+    if unknown:
+        raise InputError(
+            f"Classes are told by their names, and the model must know all of the data set's; "
+            f"{whose} has {listed(unknown)} besides, the model knows {listed(class_names)}: "
+            "rename the classes, or choose another data set."
+        )
+    return [known[composed(name)] for name in names]
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from larq_insta.lite import checks
-from larq_insta.lite.card import Card
-from larq_insta.lite.engine import Interpreter
-from larq_insta.lite.errors import InputError
-from larq_insta.lite.graph import Graph
-from larq_insta.lite.pool import LitePool
-from larq_insta.lite.preprocessing import Preprocessing
+from larq_insta_runtime import checks, packaged
+from larq_insta_runtime.card import Card
+from larq_insta_runtime.engine import Interpreter
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.graph import Graph
+from larq_insta_runtime.pool import LitePool
+from larq_insta_runtime.preprocessing import Preprocessing
 
 _ROUNDING = 1e-3
 """Of probabilities' sums."""
@@ -70,6 +70,23 @@ class LiteModel:
         if not len(images):  # which the interpreter does not know
             return np.zeros((0, *self._shapes[1]), np.float32)
         return checked_answers(self._interpreter.predict(images))
+
+
+def open_file(path: Path, processes: int = 0) -> LiteModel:
+    """A converted file, or the package's trained model by its name; see `LiteModel`.
+
+    # Raises
+        InputError: if it cannot be used.
+    """
+    path = packaged.find(path)
+    if not path.exists():
+        raise InputError(f"A model file must exist; got {str(path)!r}: check the path.")
+    if path.suffix != ".tflite":
+        raise InputError(
+            f"A model file must be called *.tflite; got {str(path)!r}: convert it with "
+            "`larq-insta convert`."
+        )
+    return LiteModel(path, processes)
 
 
 def checked_images(

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from larq_insta.lite.engine import schema
-from larq_insta.lite.flatbuffer import BUILTIN_NAMES, TYPES, operator_name, unpack
+from larq_insta_runtime.engine import schema
+from larq_insta_runtime.flatbuffer import BUILTIN_NAMES, TYPES, operator_name, unpack
 
 BINARY_CONVOLUTION = "LceBconv2d"
 BINARY_INPUT = "LceQuantize"

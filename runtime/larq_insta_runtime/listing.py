@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from larq_insta.data.naming import as_text, listed
-from larq_insta.lite import pictures
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime import pictures
+from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.naming import as_text, listed
 
 _SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 """Folders that systems put beside one's own."""

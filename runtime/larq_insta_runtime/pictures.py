@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.remarks import without_remarks
+from larq_insta_runtime.errors import InputError, first_line
+from larq_insta_runtime.remarks import without_remarks
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")

@@ -7,7 +7,7 @@ import copy
 import flatbuffers
 import numpy as np
 
-from larq_insta.lite.engine import schema
+from larq_insta_runtime.engine import IDENTIFIER, schema
 
 BUILTIN_NAMES = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
@@ -23,7 +23,6 @@ TYPES = {
     schema.TensorType.UINT8: np.uint8,
     schema.TensorType.BOOL: np.bool_,
 }
-IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # of constants, as TFLite wants them
 
 

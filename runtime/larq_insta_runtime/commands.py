@@ -1,4 +1,4 @@
-"""The group of commands: how it shows errors, and how it ends."""
+"""Commands: what they take, how they show errors, and how they end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import signal
 import sys
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
 import click
 
-from larq_insta.lite import writing
-from larq_insta.lite.errors import InputError
+from larq_insta_runtime import writing
+from larq_insta_runtime.errors import InputError
 
 
 def shown(text: str) -> str:
@@ -56,26 +57,12 @@ class Command(click.Command):
 
 command = partial(click.command, cls=Command)
 
+
+def path(**kwargs: Any) -> click.Path:
+    return click.Path(path_type=Path, **kwargs)
+
+
 _STOPS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    """Ends the process.
-
-    An exception would be lost, or shown with its traceback, where other libraries call back.
-    """
-    writing.remove_partial()
-    for child in multiprocessing.active_children():
-        child.kill()
-    with suppress(RuntimeError, OSError):  # where a line was just being written
-        sys.stdout.flush()
-    line = (
-        f"\nError: Stopped by {_STOPS[signal.Signals(number)]}: the same command begins again, "
-        "and a training goes on after its last whole epoch.\n"
-    )
-    with suppress(OSError):
-        os.write(2, line.encode())
-    os._exit(128 + number)
 
 
 def never_fail(stream: TextIO) -> None:
@@ -86,11 +73,27 @@ def never_fail(stream: TextIO) -> None:
 
 class Group(click.Group):
     command_class = Command
+    after_stop = "the same command begins again"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("standalone_mode", True):  # else the process is another's
             for number in _STOPS:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells set it
-                    signal.signal(number, _stop)
+                    signal.signal(number, self._stop)
             never_fail(sys.stdout)
         return super().__call__(*args, **kwargs)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        """Ends the process.
+
+        An exception would be lost, or shown with its traceback, where other libraries call back.
+        """
+        writing.remove_partial()
+        for child in multiprocessing.active_children():
+            child.kill()
+        with suppress(RuntimeError, OSError):  # where a line was just being written
+            sys.stdout.flush()
+        line = f"\nError: Stopped by {_STOPS[signal.Signals(number)]}: {self.after_stop}.\n"
+        with suppress(OSError):
+            os.write(2, line.encode())
+        os._exit(128 + number)

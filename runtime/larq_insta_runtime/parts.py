@@ -1,4 +1,4 @@
-"""Files of parts of a file: cut apart at some tensors, or one operator many times."""
+"""Parts of a file: cut apart at some tensors, one operator many times; and numbers for it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from larq_insta.lite.engine import schema
-from larq_insta.lite.flatbuffer import pack
-from larq_insta.lite.graph import Graph, Operator, Tensor
+from larq_insta_runtime.engine import schema
+from larq_insta_runtime.flatbuffer import pack
+from larq_insta_runtime.graph import Graph, Operator, Tensor
 
 
 def severed(graph: Graph, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> bytes:
@@ -27,9 +27,10 @@ def severed(graph: Graph, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) 
 
 
 def repeated(source: Graph, operator: Operator, copies: int) -> bytes:
-    """A file that runs an operator so often, each time on the same input.
+    """A file that runs an operator so often, each time on an input and to an output of its own.
 
-    Its output is one number of the first result, so that reading it costs nothing.
+    XNNPACK would compute the same but once, and what nobody reads not at all. The outputs are one
+    number of each result, so that they cost nothing.
     """
     model, graph = copy.copy(source.model), copy.copy(source.subgraph)
     model.buffers, graph.tensors = list(model.buffers), list(graph.tensors)
@@ -40,9 +41,18 @@ def repeated(source: Graph, operator: Operator, copies: int) -> bytes:
         for t in operator.inputs
         if t.index in source.constant_operators
     ]
+    dynamic = {
+        tensor.index
+        for tensor in operator.inputs
+        if not tensor.constant and tensor.index not in source.constant_operators
+    }
     operators, ends = [source.subgraph.operators[op.index] for op in computed], []
+    inputs: list[int] = []
     for _ in range(copies):
         again = copy.copy(original)
+        own = {i: _append(graph.tensors, graph.tensors[i]) for i in sorted(dynamic)}
+        inputs += own.values()
+        again.inputs = [own.get(int(i), int(i)) for i in original.inputs]
         again.outputs = [_append(graph.tensors, graph.tensors[i]) for i in original.outputs]
         operators.append(again)
         rank = len(operator.outputs[0].shape)
@@ -54,12 +64,7 @@ def repeated(source: Graph, operator: Operator, copies: int) -> bytes:
         operators.append(
             _slice(len(model.operatorCodes) - 1, [again.outputs[0], begin, size], ends[-1])
         )
-    dynamic = {
-        tensor.index: None
-        for tensor in operator.inputs
-        if not tensor.constant and tensor.index not in source.constant_operators
-    }
-    return _assemble(model, graph, operators, list(dynamic), ends[:1])
+    return _assemble(model, graph, operators, inputs, ends)
 
 
 def _assemble(
@@ -106,3 +111,18 @@ def _slice(code: int, inputs: list[int], output: int) -> schema.OperatorT:
     operator.builtinOptionsType = schema.BuiltinOptions.SliceOptions
     operator.builtinOptions = schema.SliceOptionsT()
     return operator
+
+
+def random_inputs(content: bytes) -> list[np.ndarray]:
+    """The same ones each time."""
+    rng = np.random.default_rng(0)
+    return [_random(tensor, rng) for tensor in Graph(content).inputs]
+
+
+def _random(tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
+    if tensor.dtype.kind == "f":
+        return rng.normal(size=tensor.shape).astype(tensor.dtype)
+    if tensor.dtype == np.bool_:
+        return rng.integers(0, 2, tensor.shape).astype(np.bool_)
+    limits = np.iinfo(tensor.dtype)
+    return rng.integers(limits.min, limits.max, tensor.shape, tensor.dtype, endpoint=True)
