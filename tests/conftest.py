@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -48,6 +49,15 @@ def run(*arguments, code=0):
         raise result.exception
     assert result.exit_code == code, result.output
     return result.output
+
+
+def assert_refused(call, message):
+    """With an error that says so, in one line; `.*` in the message stands for anything."""
+    with pytest.raises((ValueError, TypeError)) as error:
+        call()
+    pattern = ".*".join(re.escape(part) for part in message.split(".*"))
+    lines = str(error.value).splitlines()  # Keras adds its own around those of calls
+    assert any(re.search(pattern, line) for line in lines), lines
 
 
 def log(folder):
