@@ -18,8 +18,9 @@ import click
 import tensorflow as tf
 from larq_zoo.training.data import preprocess_image_bytes
 
+from larq_insta.data.augmentation import photo_crops
 from larq_insta.data.dataset import PHOTO_BUFFER, ImageDataset, Split
-from larq_insta.data.preprocessing import decode, photo_crops, photo_preprocessing
+from larq_insta.data.preprocessing import decode, photo_preprocessing
 
 BATCH = 128
 

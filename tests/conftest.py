@@ -1,6 +1,7 @@
 """Seeds, and the small trained model that several tests look at."""
 
 import csv
+import gc
 import io
 import os
 import re
@@ -32,6 +33,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("larq_insta")
 
 
+# TensorFlow's graphs are millions of objects that live long; looking through them again and again
+# takes a fifth of the time.
+gc.freeze()
+gc.set_threshold(100_000, 50, 50)
+
+
 @pytest.fixture(autouse=True)
 def _seeds():
     tf.keras.utils.set_random_seed(1)
@@ -40,6 +47,20 @@ def _seeds():
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)
+
+
+def quick_first(values, quick=1):
+    """Values of a parameter, of which all but the first few make their tests slow ones.
+
+    For checks that are the same for each of them and cost seconds.
+    """
+    values = list(values)
+    slow = [pytest.param(*_as_arguments(x), marks=pytest.mark.slow) for x in values[quick:]]
+    return values[:quick] + slow
+
+
+def _as_arguments(value):
+    return value if isinstance(value, tuple) else (value,)
 
 
 def run(*arguments, code=0):

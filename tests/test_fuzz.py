@@ -101,6 +101,7 @@ def test_published_checkpoints(tmp_path):
     check_attack(read_torch, original, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_attack_tells_crashes_and_foreign_errors(tmp_path):
     original = tmp_path / "original.txt"
     original.write_text("anything")

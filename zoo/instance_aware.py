@@ -22,6 +22,10 @@ STATISTIC_BOUND = 8.0
 picture in thousands makes cubes of cubes until they are not finite. Chosen by our study, same
 table: a tighter one is not shown to be better."""
 
+LOOSE_BOUND = STATISTIC_BOUND**3
+"""Of statistics that are not normalised themselves: the cube of a map of 8 all over. It is far
+from what pictures like those of the training have, and ends the growth all the same."""
+
 
 @fields_of(InstaOptions)
 class WithInstaLayers(BinaryNetFactory):
@@ -63,8 +67,7 @@ class WithInstaLayers(BinaryNetFactory):
             options["reduction_ratio"] = REDUCTION_RATIO
         if self.reuse_statistics and self._prelu.get("instance_aware", ("gamma",)):
             options["return_statistic"] = True
-        options |= self.threshold or {}
-        options = _with_steady_statistic(options)
+        options = self._with_steady_statistic({**options, **(self.threshold or {})})
         shifted = _configured(InstaThreshold, options, f"{name}_threshold")(x)
         return tuple(shifted) if isinstance(shifted, list) else (shifted, None)
 
@@ -72,7 +75,7 @@ class WithInstaLayers(BinaryNetFactory):
         if name not in self._selected():
             return super().activation(x, name, statistic)
         if statistic is None or statistic.shape[-1] != x.shape[-1]:
-            options = _with_steady_statistic(self._prelu)
+            options = self._with_steady_statistic(self._prelu)
             return _configured(InstaPReLU, options, f"{name}_prelu")(x)
         options = {"statistic": None, **self._prelu}
         return _configured(InstaPReLU, options, f"{name}_prelu")(x, statistic=statistic)
@@ -80,6 +83,14 @@ class WithInstaLayers(BinaryNetFactory):
     @property
     def _prelu(self) -> Mapping[str, Any]:
         return self.prelu or {}
+
+    def _with_steady_statistic(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        options = {"normalization": NORMALIZATION, **options}
+        # Shifts add to activations, but slopes multiply them, block after block.
+        named = self._prelu.get("instance_aware")
+        multiplies = isinstance(named, Iterable) and "slope" in named  # the layer checks the rest
+        tight = multiplies or options["normalization"] == NORMALIZATION
+        return {"statistic_bound": STATISTIC_BOUND if tight else LOOSE_BOUND, **options}
 
 
 def _of_prefix(blocks: Iterable[str], prefix: str) -> set[str]:
@@ -90,13 +101,6 @@ def _of_prefix(blocks: Iterable[str], prefix: str) -> set[str]:
             f"{', '.join(blocks)} or their beginnings; got {prefix!r}."
         )
     return selected
-
-
-def _with_steady_statistic(options: Mapping[str, Any]) -> dict[str, Any]:
-    options = {"normalization": NORMALIZATION, **options}
-    if options["normalization"] == NORMALIZATION:
-        options.setdefault("statistic_bound", STATISTIC_BOUND)
-    return options
 
 
 def _configured(

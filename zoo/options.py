@@ -43,7 +43,8 @@ class Options:
         str | None,
         "`None` (random initialization), the path of a weights file, or the name of a trained "
         'model in the package: `"fashion_mnist"`, an `InstaResNet18` (widths 16, 32, 64, the '
-        "small stem, 28 x 28 grey pixels, 10 classes), whose arguments then are the defaults.",
+        "small stem, 28 x 28 grey pixels, 10 classes), whose arguments then are the defaults. If "
+        "they are of another number of classes, the classifier is new, and a warning says so.",
     ] = None
     include_top: Annotated[bool, "Whether to end with the classifier."] = True
     num_classes: Annotated[int, "Number of classes of the classifier."] = 1000
@@ -99,8 +100,8 @@ class InstaOptions(Options):
     threshold: Annotated[
         Mapping[str, Any] | None,
         'Arguments of every `InstaThreshold`, such as `{"normalization": "batch"}`; unlike the '
-        "layer's own defaults, the models' normalization is `\"statistic\"`, with a "
-        "`statistic_bound` of 8.",
+        "layer's own defaults, the models' normalization is `\"statistic\"`, and `statistic_bound` "
+        "8, with other normalizations 512 (8 if slopes are instance-aware).",
     ] = None
     prelu: Annotated[
         Mapping[str, Any] | None,
@@ -125,7 +126,13 @@ def model_function(
             except TypeError as error:
                 raise TypeError(f"{build.__name__}() {error}") from None
             arguments: dict[str, Any] = pretrained.completed(build.__name__, given)
-            return build(cast("Any", options)(**arguments))
+            wanted = cast("Any", options)(**arguments)
+            known = pretrained.classes(wanted.weights)
+            if wanted.include_top and known not in (None, wanted.num_classes):
+                return pretrained.with_new_head(
+                    lambda a: build(cast("Any", options)(**a)), arguments, known
+                )
+            return build(wanted)
 
         signature = _signature(options)
         head, references, tail = str(inspect.getdoc(build)).partition("# References\n")

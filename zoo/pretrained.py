@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import h5py
+import tensorflow as tf
 
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
@@ -12,12 +18,53 @@ from larq_insta.lite.packaged import MODELS
 
 FOLDER = Path(__file__).parent / "trained"
 
-_FREE = {"weights", "include_top", "input_shape", "input_tensor"}
+_FREE = {"weights", "include_top", "input_shape", "input_tensor", "num_classes"}
 """Arguments of a model with any value of which its weights are of use."""
+
+HEAD = "head_logits"
+"""The layer whose weights are of no use for other classes."""
 
 
 def checkpoint(name: str) -> Path:
     return FOLDER / f"{name}.keras"
+
+
+def find(path: Path) -> Path:
+    """A trained model's checkpoint if `path` is its name, else `path` itself."""
+    return checkpoint(str(path)) if str(path) in MODELS else path
+
+
+def classes(weights: str | None) -> int | None:
+    """How many a file of weights tells apart; `None` if it does not say, or there is none."""
+    with suppress(OSError, ValueError, TypeError):
+        card = Card.read(Path(weights or "")) if zipfile.is_zipfile(weights or "") else None
+        if card is not None:
+            return len(card.class_names)
+        with h5py.File(weights) as file:
+            return file.visititems(lambda name, part: part.size if _is_bias(name, part) else None)
+    return None
+
+
+def _is_bias(name: str, part: Any) -> bool:
+    of_head = HEAD in name or name.startswith(("layers/dense/", "layers/quant_dense/"))
+    return of_head and isinstance(part, h5py.Dataset) and part.ndim == 1
+
+
+def with_new_head(
+    build: Callable[[dict[str, Any]], tf.keras.Model], arguments: dict[str, Any], known: int
+) -> tf.keras.Model:
+    """A model with weights that tell `known` other classes apart, but for its classifier."""
+    source = build({**arguments, "num_classes": known})
+    model = build({**arguments, "weights": None})
+    for layer in model.layers:
+        if layer.weights and layer.name != HEAD:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+    warnings.warn(
+        f"The classifier of {model.name} is new, for {model.output_shape[-1]:,} classes; all other "
+        f"weights are those of {arguments['weights']}, which tells {known:,} apart.",
+        stacklevel=4,
+    )
+    return model
 
 
 def completed(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,10 +24,13 @@ class Classifier(model: File, threads: Int = 4) : AutoCloseable {
         Preprocessing(JSONObject(member(model, "larq_insta.json")).getJSONObject("preprocessing"))
     private val interpreter = Interpreter(model, Interpreter.Options().setNumThreads(threads))
 
-    /** The most probable class and its probability; takes a while, call it off the main thread. */
-    fun classify(picture: Bitmap): Pair<String, Float> {
+    /**
+     * The most probable class and its probability; takes a while, call it off the main thread.
+     * The orientation is that of the file's EXIF data, which `Bitmap` does not know.
+     */
+    fun classify(picture: Bitmap, orientation: Int): Pair<String, Float> {
         val answer = arrayOf(FloatArray(names.size))
-        interpreter.run(preprocessing.prepare(picture), answer)
+        interpreter.run(preprocessing.prepare(picture, orientation), answer)
         val best = names.indices.reduce { a, b -> if (answer[0][b] > answer[0][a]) b else a }
         return names[best] to answer[0][best]
     }
@@ -50,12 +53,9 @@ class Preprocessing(json: JSONObject) {
     /** What one pixel of the result takes from a row or column: pixels from `first` on. */
     private class Taps(val first: Int, val weights: FloatArray)
 
-    fun prepare(picture: Bitmap): ByteBuffer {
+    fun prepare(picture: Bitmap, orientation: Int): ByteBuffer {
         val side = max(1, (min(picture.width, picture.height) * crop).toInt())
-        val left = (picture.width - side + 1) / 2
-        val top = (picture.height - side + 1) / 2
-        val pixels = IntArray(side * side)
-        picture.getPixels(pixels, 0, side, left, top, side, side)
+        val pixels = centreSquare(picture, side, orientation)
         val resized = resizeAndTurn(resizeAndTurn(colours(pixels), side, side), side, size)
         val input = ByteBuffer.allocateDirect(4 * resized.size).order(ByteOrder.nativeOrder())
         resized.forEachIndexed { i, value ->
@@ -67,12 +67,31 @@ class Preprocessing(json: JSONObject) {
         return input
     }
 
+    /** The centre of the upright picture; from orientation 5 on the bitmap lies. */
+    private fun centreSquare(picture: Bitmap, side: Int, orientation: Int): IntArray {
+        val fromBelow = orientation in intArrayOf(3, 4, 6, 7)
+        val fromRight = orientation in intArrayOf(2, 3, 7, 8)
+        val left = begin(picture.width - side, fromRight)
+        val top = begin(picture.height - side, fromBelow)
+        val square = IntArray(side * side)
+        picture.getPixels(square, 0, side, left, top, side, side)
+        return IntArray(side * side) {
+            val row = if (orientation > 4) it % side else it / side
+            val column = if (orientation > 4) it / side else it % side
+            val fromRow = if (fromBelow) side - 1 - row else row
+            square[fromRow * side + if (fromRight) side - 1 - column else column]
+        }
+    }
+
+    /** Where the centre begins of what is longer by `rest`, counted from either end. */
+    private fun begin(rest: Int, fromEnd: Boolean) = if (fromEnd) rest / 2 else (rest + 1) / 2
+
     private fun colours(pixels: IntArray): FloatArray {
         val values = FloatArray(pixels.size * channels)
         pixels.forEachIndexed { i, pixel ->
-            val red = (pixel shr 16) and 255
-            val green = (pixel shr 8) and 255
-            val blue = pixel and 255
+            val red = onWhite((pixel shr 16) and 255, pixel ushr 24)
+            val green = onWhite((pixel shr 8) and 255, pixel ushr 24)
+            val blue = onWhite(pixel and 255, pixel ushr 24)
             if (channels == 1) {
                 values[i] = floor(0.299f * red + 0.587f * green + 0.114f * blue + 0.5f)
             } else {
@@ -83,6 +102,9 @@ class Preprocessing(json: JSONObject) {
         }
         return values
     }
+
+    private fun onWhite(colour: Int, opacity: Int) =
+        (colour * opacity + 255 * (255 - opacity) + 127) / 255
 
     /** Resizes to `size` rows and exchanges rows and columns: twice is a resized picture. */
     private fun resizeAndTurn(values: FloatArray, height: Int, width: Int): FloatArray {

@@ -1,10 +1,12 @@
 // Names what a picture shows, with a file that `larq-insta convert` has written:
 //   unzip model.tflite labels.txt larq_insta.json
-//   classify model.tflite photo.ppm
+//   classify model.tflite photo.ppm ORIENTATION
+// The orientation is that in the EXIF data of the photograph, 1 (upright) if left out.
 // docs/deploy.md tells how to build it. With -DWITHOUT_LCE it needs TensorFlow Lite alone, and
 // runs files that have builtin operators only.
 
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
 #include <fstream>
 #include <iostream>
@@ -44,9 +46,10 @@ std::vector<float> Run(const std::string& path, const std::vector<float>& input)
   return {output, output + interpreter->output_tensor(0)->bytes / sizeof(float)};
 }
 
-void Classify(const std::string& model, const std::string& picture) {
+void Classify(const std::string& model, const std::string& picture, int orientation) {
   const auto pre = larq_insta::ReadPreprocessing("larq_insta.json");
-  const auto input = larq_insta::Prepare(larq_insta::ReadPicture(picture), pre);
+  const auto upright = larq_insta::Turn(larq_insta::ReadPicture(picture), orientation);
+  const auto input = larq_insta::Prepare(upright, pre);
   const std::vector<float> probabilities = Run(model, input);
   std::ifstream labels("labels.txt");
   std::vector<std::string> names;
@@ -64,8 +67,10 @@ void Classify(const std::string& model, const std::string& picture) {
 
 int main(int argc, char* argv[]) {
   try {
-    if (argc != 3) throw std::runtime_error("Usage: classify MODEL.tflite PICTURE.ppm");
-    Classify(argv[1], argv[2]);
+    if (argc != 3 && argc != 4) {
+      throw std::runtime_error("Usage: classify MODEL.tflite PICTURE.ppm [ORIENTATION]");
+    }
+    Classify(argv[1], argv[2], argc == 4 ? std::atoi(argv[3]) : 1);
   } catch (const std::exception& error) {
     std::cerr << error.what() << "\n";
     return 1;

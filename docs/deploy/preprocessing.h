@@ -101,6 +101,25 @@ inline Picture ReadPicture(const std::string& path) {
   return picture;
 }
 
+// Upright, by the orientation in EXIF data: 1 is upright, from 5 on the picture lies.
+inline Picture Turn(const Picture& in, int orientation) {
+  if (orientation < 2 || orientation > 8) return in;
+  const bool lies = orientation > 4;
+  const bool from_below = std::strchr("3467", '0' + orientation) != nullptr;
+  const bool from_right = std::strchr("2378", '0' + orientation) != nullptr;
+  Picture out{lies ? in.width : in.height, lies ? in.height : in.width, in.channels, {}};
+  for (int y = 0; y < out.height; ++y) {
+    for (int x = 0; x < out.width; ++x) {
+      const int row = lies ? x : y, column = lies ? y : x;
+      const int from_row = from_below ? in.height - 1 - row : row;
+      const int from_column = from_right ? in.width - 1 - column : column;
+      const auto pixel = in.values.begin() + (from_row * in.width + from_column) * in.channels;
+      out.values.insert(out.values.end(), pixel, pixel + in.channels);
+    }
+  }
+  return out;
+}
+
 // The centre square of `crop` times the shorter side.
 inline Picture CentreSquare(const Picture& in, float crop) {
   const int side = std::max(1, static_cast<int>(std::min(in.height, in.width) * crop));

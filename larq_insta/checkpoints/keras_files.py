@@ -45,19 +45,25 @@ def load(path: Path) -> tf.keras.Model:
 
 
 def hand_over(
-    source: tf.keras.Model, target: tf.keras.Model, may_be_new: Iterable[str] = ()
+    source: tf.keras.Model,
+    target: tf.keras.Model,
+    may_be_new: Iterable[str] = (),
+    new: Iterable[str] = (),
 ) -> None:
     """Copies all weights from one model to another of the same layers, by name.
 
-    Layers called in `may_be_new` may have weights besides, which keep their values.
+    Layers called in `may_be_new` may have weights besides, which keep their values; those
+    called in `new` keep all.
 
     # Raises
         InputError: if a weight is missing, left over, or of another shape; lists all such.
     """
-    given, wanted = named_weights(source), named_weights(target)
-    layers = set(may_be_new)
-    new = {name for name in wanted if name.partition("/")[0] in layers}
-    wanted = {name: weight for name, weight in wanted.items() if name in given or name not in new}
+    given, wanted = (
+        {name: w for name, w in named_weights(model).items() if _layer(name) not in set(new)}
+        for model in (source, target)
+    )
+    more = {name for name in wanted if _layer(name) in set(may_be_new)}
+    wanted = {name: weight for name, weight in wanted.items() if name in given or name not in more}
     missing, left_over = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     other = [
         f"{name} {given[name].shape} for {wanted[name].shape}"
@@ -72,6 +78,10 @@ def hand_over(
         )
     for name, weight in wanted.items():
         weight.assign(given[name])
+
+
+def _layer(weight: str) -> str:
+    return weight.partition("/")[0]
 
 
 def named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:

@@ -22,6 +22,9 @@ ARGUMENTS: dict[str, Any] = {"stem": "imagenet", "pad_values": 0.0, "half_turn":
 _FLAT = ".weights"
 """Binary convolutions of some published files have it for `.weight`, in one column."""
 
+_HEAD_BIAS = "fc.bias"
+_HEAD = ("fc.weight", _HEAD_BIAS)
+
 _RESNET, _MOBILENET = "ReActNet18 or InstaResNet18", "ReActNetA or InstaMobileNetV1"
 _RESNET_NAMES = {
     "stem_conv": "conv1",
@@ -53,7 +56,13 @@ _MOBILENET_NAMES = {
 }
 
 
-def load_reactnet(model: tf.keras.Model, path: Path | str) -> int:
+def classes(path: Path | str) -> int | None:
+    """Of a checkpoint's classifier; `None` if it has none."""
+    bias = torch_files.read(Path(path)).get(_HEAD_BIAS)
+    return None if bias is None else bias.size
+
+
+def load_reactnet(model: tf.keras.Model, path: Path | str, *, new_head: bool = False) -> int:
     r"""Gives a model the weights of a published ReActNet checkpoint, exactly.
 
     Convolutions' kernels are turned by 180 degrees, as the model turns its pictures; see
@@ -69,6 +78,7 @@ def load_reactnet(model: tf.keras.Model, path: Path | str) -> int:
         path: The file, as `torch.save` has written it: of the first step or the second,
             with or without the prefix `module.` and the key `state_dict`. Nothing in it
             is run, and PyTorch is not needed.
+        new_head: If true, the classifier stays as it is, to learn other classes.
 
     # Returns
         How many binary weights are exactly 0, whose sign is 0 in PyTorch and +1 in Larq.
@@ -88,10 +98,14 @@ def load_reactnet(model: tf.keras.Model, path: Path | str) -> int:
     backbone = _backbone(model)
     _check_backbone(backbone, path, tensors)
     _check_model(model)
-    _check_classes(model, path, tensors)
+    if new_head:
+        tensors = {name: x for name, x in tensors.items() if name not in _HEAD}
+    else:
+        _check_classes(model, path, tensors)
     binary = list(_binary_convolutions(model, backbone))
     tensors = _reshaped(dict(tensors), binary, path)
-    targets = {name: target for layer in model.layers for name, target in _targets(layer, backbone)}
+    layers = [layer for layer in model.layers if not (new_head and layer.name == "head_logits")]
+    targets = {name: target for layer in layers for name, target in _targets(layer, backbone)}
     torch_weights.assign(model.name, targets, tensors, f"{path} belongs to another model.")
     for layer in model.layers:
         if isinstance(layer, InstanceAware):
@@ -157,11 +171,12 @@ def _check_classes(model: tf.keras.Model, path: Path, tensors: Mapping[str, np.n
             f"A checkpoint's classifier needs a place; {model.name} has none: build the model with "
             "include_top=True."
         )
-    classes = tensors["fc.bias"].size if "fc.bias" in tensors else logits.units
+    classes = tensors[_HEAD_BIAS].size if _HEAD_BIAS in tensors else logits.units
     if classes != logits.units:
         raise InputError(
             f"A checkpoint must have the model's number of classes; {path} has {classes}, "
-            f"{model.name} has {logits.units}: build the model with num_classes={classes}."
+            f"{model.name} has {logits.units}: build the model with num_classes={classes}, or give "
+            "new_head=True to keep its own classifier."
         )
 
 

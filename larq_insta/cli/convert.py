@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from larq_insta.cli.group import command
-from larq_insta.cli.options import check_fits, data_options, not_empty, path
+from larq_insta.cli.options import check_fits, data_options, load_for, not_empty, path, trained
 from larq_insta.lite.errors import InputError
 
 
 @command()
-@click.argument("checkpoint", type=path())
+@click.argument("checkpoint", type=path(), callback=trained)
 @click.argument("target", metavar="OUT.tflite", type=path())
 @click.option(
     "--dataset",
@@ -54,7 +54,7 @@ def convert(
     The file is written only if every binary convolution stayed binary and it computes what
     Keras does, block by block and on real test pictures as a whole; OUT.tflite.json reports.
     """
-    from larq_insta import conversion, data
+    from larq_insta import conversion
     from larq_insta.checkpoints import keras_files
     from larq_insta.lite.card import Card
     from larq_insta.version import installed_versions
@@ -66,9 +66,11 @@ def convert(
     name = dataset or (card and card.dataset)
     if not name:
         raise InputError(f"{checkpoint} does not say its data set: give it with --dataset.")
-    size = card.preprocessing.size if card else model.input_shape[1]
-    loaded = data.load(name, image_size=size, data_dir=data_dir, manual_dir=manual_dir)
+    loaded = load_for(
+        card, name, image_size=model.input_shape[1], data_dir=data_dir, manual_dir=manual_dir
+    )
     if card is None:
+        check_fits(model.input_shape[1:], model.output_shape[-1], loaded)
         card = Card(
             model.name,
             {},
@@ -77,7 +79,6 @@ def convert(
             loaded.preprocessing,
             versions=installed_versions(),
         )
-    check_fits(model.input_shape[1:], model.output_shape[-1], loaded)
     report = conversion.convert(
         model,
         target,

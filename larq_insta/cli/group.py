@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,7 @@ import sys
 from contextlib import suppress
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -18,10 +19,18 @@ from larq_insta.lite import writing
 from larq_insta.lite.errors import InputError
 
 
+def shown(text: str) -> str:
+    """Text in one line, without what would move the cursor of a terminal or colour it."""
+    # Bytes of names that Python could not read are surrogates, which nothing prints.
+    text = text.encode(errors="surrogateescape").decode(errors="replace")
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def in_one_line(error: InputError) -> str:
-    # Names of files need not be Unicode, but what is printed must.
-    text = str(error).encode(errors="surrogateescape").decode(errors="replace")
-    return " ".join(text.split())
+    return shown(" ".join(str(error).split()))
 
 
 class _Failure(click.ClickException):
@@ -69,6 +78,12 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
+def never_fail(stream: TextIO) -> None:
+    """Makes a stream write what its encoding lacks, such as a class's letters, in its place."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+
+
 class Group(click.Group):
     command_class = Command
 
@@ -77,4 +92,5 @@ class Group(click.Group):
             for number in _STOPS:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells set it
                     signal.signal(number, _stop)
+            never_fail(sys.stdout)
         return super().__call__(*args, **kwargs)

@@ -13,6 +13,7 @@ from larq_insta.lite.errors import InputError
 
 if TYPE_CHECKING:
     from larq_insta.data.dataset import ImageDataset
+    from larq_insta.lite.card import Card
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +50,13 @@ def not_empty(_context: click.Context, _option: click.Parameter, value: str | No
     if value == "":
         raise click.BadParameter("it must not be empty; got '': leave it out for the default.")
     return value
+
+
+def trained(_context: click.Context, _argument: click.Parameter, value: Path) -> Path:
+    """The checkpoint of the package's trained model, by its name."""
+    from larq_insta.zoo import pretrained
+
+    return pretrained.find(value)
 
 
 def names(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
@@ -147,7 +155,28 @@ def model_arguments(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def load_for(card: Card | None, dataset: str, **arguments: Any) -> ImageDataset:
+    """A data set to test with, told what there is to tell of it.
+
+    # Arguments
+        card: Of the model, which says how it takes pictures and what it calls their classes.
+        dataset, arguments: See `data.load`.
+
+    # Raises
+        InputError: if the model does not know its classes.
+    """
+    from larq_insta import data
+
+    if card is not None:
+        arguments["prepared"] = card.preprocessing
+    loaded = data.load(dataset, validation_share=0.0, **arguments)
+    for note in loaded.notes:
+        click.echo(note, err=True)
+    return loaded.labelled_as(card.class_names) if card is not None else loaded
+
+
 def check_fits(shape: tuple[int | None, ...], classes: int, dataset: ImageDataset) -> None:
+    """Whether a data set may be that of a model without a card."""
     same_shape = all(a in (None, b) for a, b in zip(shape, dataset.input_shape, strict=True))
     if not same_shape or classes != len(dataset.class_names):
         raise InputError(

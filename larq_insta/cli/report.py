@@ -10,12 +10,13 @@ import click
 
 from larq_insta.cli.group import command
 from larq_insta.cli.options import (
-    check_fits,
     data_options,
+    load_for,
     model_arguments,
     model_options,
     not_empty,
     path,
+    trained,
 )
 
 
@@ -56,9 +57,11 @@ def summary(
     from larq_insta.checkpoints import keras_files
     from larq_insta.conversion import float_weights, lowering
     from larq_insta.reports import profiling
+    from larq_insta.zoo import pretrained
 
-    if model.endswith((".keras", ".h5")):
-        network = keras_files.load(Path(model))
+    file = pretrained.find(Path(model))
+    if file.suffix in (".keras", ".h5"):
+        network = keras_files.load(file)
     else:
         shape = {"input_shape": (image_size, image_size, channels), "num_classes": classes}
         arguments = {**shape, "binary": binary, **model_arguments(options)}
@@ -86,7 +89,7 @@ def summary(
 
 
 @command()
-@click.argument("checkpoint", type=path())
+@click.argument("checkpoint", type=path(), callback=trained)
 @click.argument("output", metavar="FOLDER", type=path())
 @click.option("--dataset", callback=not_empty, help="By default the one of the training.")
 @data_options
@@ -105,7 +108,6 @@ def inspect(
     shows the thresholds of all pictures, the share of signs that are +1 with them and with
     static thresholds, the learned alpha, and the most extreme pictures.
     """
-    from larq_insta import data
     from larq_insta.checkpoints.running import KerasModel
     from larq_insta.reports import inspection, inspection_page
     from larq_insta.training import runs
@@ -113,13 +115,7 @@ def inspect(
     runs.check_output(output)
     model = KerasModel(checkpoint)
     card = model.card
-    loaded = data.load(
-        dataset or card.dataset,
-        image_size=card.preprocessing.size,
-        data_dir=data_dir,
-        manual_dir=manual_dir,
-    )
-    check_fits(model.network.input_shape[1:], len(card.class_names), loaded)
+    loaded = load_for(card, dataset or card.dataset, data_dir=data_dir, manual_dir=manual_dir)
     images, labels = loaded.test_pictures(pictures, normalized=False)
     layers = inspection.inspect(model.network, card.preprocessing.normalize(images))
     names = [card.class_names[label] for label in labels]

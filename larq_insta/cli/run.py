@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from larq_insta.cli.group import command, in_one_line
-from larq_insta.cli.options import check_fits, data_options, not_empty, path
+from larq_insta.cli.group import command, in_one_line, shown
+from larq_insta.cli.options import data_options, load_for, not_empty, path
 from larq_insta.lite.errors import InputError
 
 _MANY_PICTURES = 100
@@ -42,8 +42,7 @@ def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
                 click.echo(in_one_line(error), err=True)
                 unread.append(path)
             else:
-                name = click.format_filename(path)
-                click.echo(f"{name}: {runtime.answer(model, image, top)}")
+                click.echo(shown(f"{path}: {runtime.answer(model, image, top)}"))
     if unread:
         raise InputError(
             f"All pictures must be readable; {len(unread)} of {len(pictures)} are not, the first "
@@ -59,18 +58,12 @@ def evaluate(file: Path, dataset: str | None, data_dir: str | None, manual_dir: 
     """Test accuracy of FILE, a Keras checkpoint or a converted .tflite file."""
     import time
 
-    from larq_insta import data, runtime
+    from larq_insta import runtime
 
     model = runtime.open_model(file, processes=os.cpu_count() or 1)
-    card = model.card
-    loaded = data.load(
-        dataset or card.dataset,
-        image_size=card.preprocessing.size,
-        data_dir=data_dir,
-        manual_dir=manual_dir,
+    loaded = load_for(
+        model.card, dataset or model.card.dataset, data_dir=data_dir, manual_dir=manual_dir
     )
-    size, channels = card.preprocessing.size, card.preprocessing.channels
-    check_fits((size, size, channels), len(card.class_names), loaded)
     start = time.monotonic()
     with loaded.naming_unreadable():
         accuracy, pictures = runtime.accuracy(model, loaded.evaluation_batches(loaded.test))

@@ -80,7 +80,8 @@ teacher_options = options(
 @click.option(
     "--dataset",
     callback=not_empty,
-    help="digits, imagenet2012, fashion_mnist or another of TensorFlow Datasets, or a folder.",
+    help="digits, imagenet2012, fashion_mnist or another of TensorFlow Datasets, or a folder; "
+    "./NAME for a folder with the name of a data set.",
 )
 @data_options
 @click.option(
@@ -89,13 +90,21 @@ teacher_options = options(
     help="Keep the contents of files in `memory`, or in a folder by its name.",
 )
 @click.option("--image-size", type=int, help="Pixels a side that the model sees.")
+@click.option("--channels", type=int, help="Of pictures in folders: 3, or 1 for grey.")
+@click.option(
+    "--augmentation",
+    type=click.Choice(["none", "crops", "crops_and_mirror"]),
+    help="What is drawn at random of training pictures; by default mirrored only if it is known "
+    "that their mirror images are of the same class.",
+)
 @model_options
 @recipe_options
 @teacher_options
 @click.option(
     "--initial-weights",
     callback=not_empty,
-    help="A .keras or .h5 file, or a published ReActNet's for PyTorch, to start from.",
+    help="What to start from: fashion_mnist (the trained model in the package), a .keras or .h5 "
+    "file, or a published ReActNet's for PyTorch. For other classes the classifier is new.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(

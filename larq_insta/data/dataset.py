@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from larq_insta.data import preprocessing
-from larq_insta.data.preprocessing import Augmentation
+from larq_insta.data.augmentation import Augmentation
+from larq_insta.data.naming import composed, listed
 from larq_insta.lite.errors import InputError
 from larq_insta.lite.preprocessing import Preprocessing
 
 PHOTO_BUFFER = 10_000  # undecoded photographs that shuffling holds: about a gigabyte
 
-_UNREADABLE = (tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
+_UNREADABLE = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class Split:
     buffer: int | None = None
     in_order: Callable[[tf.Tensor], tf.data.Dataset] | None = None
 
+    @classmethod
+    def of_arrays(cls, items: np.ndarray, labels: np.ndarray) -> Split:
+        pairs = (items, labels.astype(np.int64))
+        return cls(tf.data.Dataset.from_tensor_slices(pairs), len(labels))
+
     def shuffled(self, seed: tf.Tensor) -> tf.data.Dataset:
         examples = self.in_order(seed) if self.in_order else self.examples
         buffer = min(self.size, self.buffer or self.size)
@@ -47,6 +57,8 @@ class ImageDataset:
     `fetch` makes contents of what the parts hold: a path's file is read, all else is contents,
     a picture or those of its file. `decode` makes a uint8 picture `(height, width, channels)`
     of contents. Both are called after shuffling. `uncached` has the same without a cache.
+    `source` names what the parts hold, in their order; another text, other pictures. `notes`
+    are lines that a user should read: what was chosen, what was left out.
     """
 
     name: str
@@ -59,11 +71,43 @@ class ImageDataset:
     test: Split
     fetch: Callable[[tf.Tensor], tf.Tensor] = tf.identity
     uncached: ImageDataset | None = None
+    source: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         size = self.preprocessing.size
         return size, size, self.preprocessing.channels
+
+    def labelled_as(self, class_names: Sequence[str]) -> ImageDataset:
+        """The same pictures, their labels those of a model that knows all classes, by name.
+
+        # Raises
+            InputError: if the model does not know one of them.
+        """
+        if tuple(class_names) == self.class_names:
+            return self
+        known = {composed(name): label for label, name in enumerate(class_names)}
+        unknown = [name for name in self.class_names if composed(name) not in known]
+        if unknown:
+            raise InputError(
+                f"Classes are told by their names, and the model must know all of the data set's; "
+                f"{self.name} has {listed(unknown)} besides, the model knows "
+                f"{listed(class_names)}: rename the classes, or choose another data set."
+            )
+        table = tf.constant([known[composed(name)] for name in self.class_names], tf.int64)
+
+        def relabelled(split: Split) -> Split:
+            examples = split.examples.map(lambda item, label: (item, tf.gather(table, label)))
+            return Split(examples, split.size, split.buffer)
+
+        return replace(
+            self,
+            class_names=tuple(class_names),
+            train=relabelled(self.train),
+            validation=relabelled(self.validation),
+            test=relabelled(self.test),
+        )
 
     def training_batches(
         self, batch_size: int, seed: int, epochs: range, *, shards: int = 1, shard: int = 0
@@ -136,7 +180,7 @@ class ImageDataset:
             for item, _ in split.examples:
                 try:
                     source.decode(source.fetch(item))
-                except _UNREADABLE:
+                except (InputError, *_UNREADABLE):  # what reads files here says it itself
                     is_path = source.fetch is not tf.identity
                     return os.fsdecode(item.numpy()) if is_path else f"one of {self.name}"
         return None

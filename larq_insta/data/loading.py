@@ -2,44 +2,56 @@
 
 from __future__ import annotations
 
-import os
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from larq_insta.data import fetching, tfds
+from larq_insta.data import folders, splits, tfds
+from larq_insta.data.augmentation import CROPS, shifts
 from larq_insta.data.caching import with_cache
 from larq_insta.data.dataset import ImageDataset, Split
-from larq_insta.data.preprocessing import decode, photo_crops, photo_preprocessing, shifts
-from larq_insta.lite import pictures
-from larq_insta.lite.errors import InputError, first_line
+from larq_insta.data.preprocessing import photo_view
+from larq_insta.lite.errors import InputError
 from larq_insta.lite.preprocessing import LARGEST_SIZE, Preprocessing
 
-_SPLIT_SEED = 0
+_DIGITS = "digits"
 
 
 def load(
     name: str,
     *,
     image_size: int | None = None,
+    channels: int | None = None,
     data_dir: str | None = None,
     manual_dir: str | None = None,
     validation_share: float = 0.1,
+    augmentation: str | None = None,
+    prepared: Preprocessing | None = None,
+    like: Preprocessing | None = None,
     cache: str | None = None,
 ) -> ImageDataset:
     """Loads a data set.
 
     # Arguments
         name: `"digits"` (embedded), the name of a TensorFlow Datasets image classification
-            set, or a folder: of class folders, or of `train` and `test` with these.
+            set, or a folder: of class folders, or of `train` and others with these. Names
+            come first: a folder that has one is written as a path, such as `./digits`.
         image_size: Pixels a side that the model sees; by default the pictures' own size
             where all have the same, else 224.
+        channels: Of pictures in folders as the model sees them, 1 for grey or 3, the default.
         data_dir: Where TensorFlow Datasets keeps its files.
         manual_dir: Where files lie that TensorFlow Datasets need not download.
         validation_share: Share of the training pictures held out for validation, the
-            same ones every time.
+            same ones every time; of no effect but for 0 where others are for it.
+        augmentation: What is drawn at random of training pictures, of `augmentation.KINDS`;
+            by default crops, and mirroring where that is known to keep the class.
+        prepared: How a model takes its pictures; by default as fits the data set and
+            `image_size`.
+        like: How a model that is trained further takes its pictures: the default of those in
+            folders, which have neither size nor channels of their own.
         cache: `"memory"` or a folder, where files' contents are kept; see
             `caching.with_cache`. Small pictures are in memory anyway.
 
@@ -54,22 +66,90 @@ def load(
         raise InputError(
             f"The image size must be from 8 to {LARGEST_SIZE} pixels; got {image_size}."
         )
+    if channels not in (None, 1, 3):
+        raise InputError(f"The channels must be 1 (grey) or 3 (colours); got {channels}.")
     if not name:
         raise InputError("A data set must have a name; got '': write ./ for this folder.")
-    if name == "digits":
-        return _digits(image_size, validation_share)
-    if "/" in name or "\\" in name or Path(name).is_dir():
-        dataset = _folder(Path(name), image_size or 224, validation_share)
-        contents = partial(_listing, Path(name))
+    place = _find(name, data_dir)
+    if place is None:
+        dataset = _digits(image_size or 8, prepared, augmentation, validation_share)
+    elif isinstance(place, Path):
+        pre = prepared or _view(image_size, channels, like)
+        dataset = folders.load(place, pre, augmentation, validation_share)
     else:
-        dataset = tfds.load(name, image_size, data_dir, manual_dir, validation_share)
-        contents = partial(tfds.contents, name, data_dir)
+        dataset = tfds.load(
+            place, name, manual_dir, image_size, prepared, augmentation, validation_share
+        )
+    _check_channels(dataset, channels)
+    dataset = replace(dataset, notes=(*_shadowed(name, place), *dataset.notes))
     if cache is None or dataset.decode is tf.identity:
         return dataset
-    return with_cache(dataset, cache, contents(validation_share))
+    stamps = folders.stamps(dataset) if isinstance(place, Path) else ""
+    grey = " grey" if dataset.preprocessing.channels == 1 else ""
+    return with_cache(dataset, cache, f"{dataset.source}{grey} {stamps}")
 
 
-def _digits(image_size: int | None, validation_share: float) -> ImageDataset:
+def _view(
+    image_size: int | None, channels: int | None, like: Preprocessing | None
+) -> Preprocessing:
+    """Of pictures in folders."""
+    size, colours = (like.size, like.channels) if like else (224, 3)
+    wanted = (image_size or size, channels or colours)
+    return like if like and wanted == (size, colours) else photo_view(*wanted)
+
+
+def _check_channels(dataset: ImageDataset, channels: int | None) -> None:
+    """Of pictures that are not decoded, but there as they are, or said to have others."""
+    wanted = channels or dataset.preprocessing.channels
+    if wanted != dataset.preprocessing.channels:
+        raise InputError(
+            f"Channels can be chosen for pictures in folders alone; those of {dataset.name} have "
+            f"{dataset.preprocessing.channels}: leave --channels {channels} out."
+        )
+    shape = dataset.test.examples.element_spec[0].shape
+    if dataset.decode is tf.identity and shape[-1] != wanted:
+        raise InputError(
+            f"Pictures must have the channels that the model takes, {wanted}; those of "
+            f"{dataset.name} have {shape[-1]}: choose the data set with --dataset."
+        )
+
+
+def _find(name: str, data_dir: str | None) -> Path | Any | None:
+    """A folder, a builder of TensorFlow Datasets, or none of both for the digits.
+
+    # Raises
+        InputError: if there is nothing of that name.
+    """
+    if name == _DIGITS:
+        return None
+    if name.startswith((".", "/")) or name.endswith("/") or "\\" in name:
+        return Path(name)
+    folder = Path(name)
+    try:
+        found = tfds.find(name, data_dir)
+    except InputError:
+        if not folder.is_dir():
+            raise
+        found = None
+    if found is None and not folder.is_dir():
+        raise tfds.unknown(name)
+    return found or folder
+
+
+def _shadowed(name: str, place: Path | Any | None) -> list[str]:
+    """What to say where a folder has the name of a data set, but is not where that is kept."""
+    folder = Path(name)
+    if isinstance(place, Path) or not folder.is_dir():
+        return []
+    if place is not None and folder.resolve() in Path(place.data_dir).resolve().parents:
+        return []
+    known = "embedded" if place is None else "TensorFlow Datasets'"
+    return [f"{name} is the {known} data set; write ./{name} for the folder of this name."]
+
+
+def _digits(
+    size: int, prepared: Preprocessing | None, augmentation: str | None, validation_share: float
+) -> ImageDataset:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -78,120 +158,22 @@ def _digits(image_size: int | None, validation_share: float) -> ImageDataset:
     train, test, train_labels, test_labels = train_test_split(
         images,
         digits.target,
-        test_size=0.2,
-        random_state=_SPLIT_SEED,
+        test_size=splits.TEST_SHARE,
+        random_state=splits.TEST_SEED,
         stratify=digits.target,
     )
-    pre = Preprocessing(size=image_size or 8, channels=1)
+    # Drawn as ever, which leaves of all classes enough in every part.
+    order = np.random.default_rng(0).permutation(len(train))
+    held_out, kept = np.split(order, [round(len(order) * validation_share)])
+    pre = prepared or Preprocessing(size, channels=1)
     return ImageDataset(
-        "digits",
+        _DIGITS,
         tuple(str(digit) for digit in digits.target_names),
         pre,
-        shifts(pre, 1, flip=False),
+        shifts(pre, augmentation or CROPS),
         tf.identity,
-        *_splits((train, train_labels), (test, test_labels), validation_share),
+        Split.of_arrays(train[kept], train_labels[kept]),
+        Split.of_arrays(train[held_out], train_labels[held_out]),
+        Split.of_arrays(test, test_labels),
+        source=splits.digest([[image.tobytes() for image in train[order]]]),
     )
-
-
-def _folder(root: Path, size: int, validation_share: float) -> ImageDataset:
-    from sklearn.model_selection import train_test_split
-
-    if not root.is_dir():
-        raise InputError(f"A data set's folder must exist; got {str(root)!r}: check the path.")
-    parts = [root / "train", root / "test"]
-    if all(part.is_dir() for part in parts):
-        names = _class_folders(parts[0])
-        if _class_folders(parts[1]) != names:
-            raise InputError(
-                f"The folders {parts[0]} and {parts[1]} must hold the same class folders; got "
-                f"{', '.join(names)} and {', '.join(_class_folders(parts[1]))}."
-            )
-        train, test = (_pictures(part, names) for part in parts)
-    else:
-        names = _class_folders(root)
-        paths, labels = _pictures(root, names)
-        try:
-            paths, test_paths, labels, test_labels = train_test_split(
-                paths, labels, test_size=0.2, random_state=_SPLIT_SEED, stratify=labels
-            )
-        except ValueError as error:
-            raise InputError(
-                f"{root} has too few pictures to hold some out for testing "
-                f"({first_line(error)}): add pictures."
-            ) from error
-        train, test = (paths, labels), (test_paths, test_labels)
-    pre = photo_preprocessing(size)
-    return ImageDataset(
-        str(root),
-        tuple(names),
-        pre,
-        photo_crops(pre),
-        partial(decode, pre),
-        *_splits(train, test, validation_share),
-        fetch=fetching.fetch,
-    )
-
-
-def _listing(root: Path, validation_share: float) -> str:
-    """Names what is read of a folder, for a cache."""
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    stamps = [f"{path} {(stat := path.stat()).st_size} {stat.st_mtime_ns}" for path in files]
-    return "\n".join([str(validation_share), *stamps])
-
-
-def _class_folders(root: Path) -> list[str]:
-    names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if len(names) < 2:
-        raise InputError(
-            f"A data set's folder must hold one folder for each class, two at least; got "
-            f"{len(names)} in {root}."
-        )
-    for name in names:
-        if not _is_text(name):
-            raise InputError(
-                f"Names of class folders must be UTF-8, as they name the classes; got "
-                f"{os.fsencode(name)!r} in {root}: rename it."
-            )
-    return names
-
-
-def _is_text(name: str) -> bool:
-    # What is not UTF-8 in names of files becomes surrogates, which nothing can write.
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def _pictures(root: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    found = [
-        (os.fsencode(path), label)
-        for label, name in enumerate(names)
-        for path in sorted((root / name).iterdir())
-        if path.suffix.lower() in pictures.SUFFIXES
-    ]
-    labels = np.array([label for _, label in found], np.int64)
-    missing = sorted(set(range(len(names))) - set(labels.tolist()))
-    if missing:
-        raise InputError(
-            f"Every class folder must hold pictures ({', '.join(pictures.SUFFIXES)}); "
-            f"{root / names[missing[0]]} holds none."
-        )
-    return np.array([path for path, _ in found]), labels
-
-
-def _splits(
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-    validation_share: float,
-) -> tuple[Split, Split, Split]:
-    """Arrays of pictures or paths, and of labels, in three parts."""
-    order = np.random.default_rng(_SPLIT_SEED).permutation(len(train[1]))
-    held_out = round(len(order) * validation_share)
-    return (
-        _split(train[0][order[held_out:]], train[1][order[held_out:]]),
-        _split(train[0][order[:held_out]], train[1][order[:held_out]]),
-        _split(*test),
-    )
-
-
-def _split(items: np.ndarray, labels: np.ndarray) -> Split:
-    pairs = (items, labels.astype(np.int64))
-    return Split(tf.data.Dataset.from_tensor_slices(pairs), len(labels))

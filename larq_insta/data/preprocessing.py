@@ -1,8 +1,8 @@
-"""What a `Preprocessing` says, in TensorFlow's graphs; and what is drawn at random in training."""
+"""What a `Preprocessing` says, in TensorFlow's graphs; and random parts of large pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import tensorflow as tf
 
@@ -11,8 +11,9 @@ from larq_insta.lite.preprocessing import Preprocessing
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
-Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""From contents (a picture or those of its file) and a seed of shape (2,) to a training picture."""
+SMALL = 64
+"""Pixels a side up to which models see small pictures, without a border to spare."""
+_SMALLEST_CROP = 224 / (224 + 32)
 
 _DCT = "INTEGER_ACCURATE"
 """As Pillow decodes JPEG files, so that a picture is the same in training and on a device."""
@@ -99,31 +100,17 @@ def photo_preprocessing(
 ) -> Preprocessing:
     """ImageNet's: the centre without a border of 16 in `size` + 32, mean and deviation of colours.
 
-    With `"bicubic"` it is Larq Zoo's, but for values rounded to whole pixels' values.
+    Below 224 pixels the border is that share of the picture that it is there, an eighth: else
+    half of a small picture would be border. With `"bicubic"` it is Larq Zoo's, but for values
+    rounded to whole pixels' values, and files decoded exactly.
     """
-    crop = size / (size + 32)
+    crop = max(_SMALLEST_CROP, size / (size + 32))
     if channels == 1:
         return Preprocessing(size, channels, crop, resampling=resampling)
     return Preprocessing(size, channels, crop, _IMAGENET_MEAN, _IMAGENET_STD, resampling)
 
 
-def shifts(pre: Preprocessing, pixels: int, flip: bool) -> Augmentation:
-    """Random shifts of small pictures by up to `pixels`, and mirroring."""
-
-    def augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        image = resize(pre, image)
-        border = [[pixels, pixels], [pixels, pixels], [0, 0]]
-        image = tf.image.stateless_random_crop(tf.pad(image, border), pre_shape, seed)
-        return tf.image.stateless_random_flip_left_right(image, seed) if flip else image
-
-    pre_shape = (pre.size, pre.size, pre.channels)
-    return augment
-
-
-def photo_crops(pre: Preprocessing) -> Augmentation:
-    """A random part of the picture, mirrored or not."""
-
-    def augment(data: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return tf.image.stateless_random_flip_left_right(random_crop(pre, data, seed), seed)
-
-    return augment
+def photo_view(size: int, channels: int = 3, resampling: str = "bilinear") -> Preprocessing:
+    """What models of any size see of pictures in files, small ones the whole centre square."""
+    pre = photo_preprocessing(size, channels, resampling)
+    return replace(pre, crop=1.0) if size <= SMALL else pre

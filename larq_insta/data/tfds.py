@@ -3,177 +3,260 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from larq_insta.data.dataset import PHOTO_BUFFER, ImageDataset, Split
-from larq_insta.data.preprocessing import decode, photo_crops, photo_preprocessing, shifts
+from larq_insta.data import records, splits
+from larq_insta.data.augmentation import CROPS, CROPS_AND_MIRROR, of_photographs, shifts
+from larq_insta.data.dataset import ImageDataset, Split
+from larq_insta.data.preprocessing import decode, photo_view
 from larq_insta.lite.errors import InputError, first_line
 from larq_insta.lite.preprocessing import Preprocessing
 
-_IN_MEMORY_BYTES = 2 << 30
-_TEST_SPLITS = {"imagenet2012": ("validation",)}  # its test split has no labels
-_FILES_AT_ONCE = 16
+_READ_THROUGH_BYTES = 2 << 30
+"""Of pictures that are kept in memory, and of files that are read through for their labels."""
+_FIRST_LABELS = 100
+
+_THINGS = {
+    "beans", "caltech101", "caltech_birds2010", "caltech_birds2011", "cars196", "cassava",
+    "cats_vs_dogs", "cifar10", "cifar100", "citrus_leaves", "deep_weeds", "fashion_mnist",
+    "food101", "horses_or_humans", "i_naturalist2017", "i_naturalist2018", "i_naturalist2021",
+    "imagenet2012", "imagenet2012_subset", "imagenet_a", "imagenet_r", "imagenet_resized",
+    "imagenet_v2", "imagenette", "imagewang", "oxford_flowers102", "oxford_iiit_pet",
+    "places365_small", "plant_leaves", "plant_village", "stanford_dogs", "stl10", "sun397",
+    "tf_flowers",
+}  # fmt: skip
+"""Sets of clothes, animals and things, which are the same in a mirror; characters are not."""
 
 
 def load(
+    builder: Any,
     name: str,
-    image_size: int | None,
-    data_dir: str | None,
     manual_dir: str | None,
+    image_size: int | None,
+    prepared: Preprocessing | None,
+    augmentation: str | None,
     validation_share: float,
 ) -> ImageDataset:
     """See `data.load`. Small pictures are kept in memory, photographs read from their files."""
-    builder = _builder(name, data_dir)
     features = builder.info.features
-    _check_features(name, features)
-    _prepare(builder, manual_dir)
-    slices = _slices(builder.info.splits, name, validation_share)
-    *picture, channels = features["image"].shape
-    pixels = sum(slices.values()) * channels * np.prod([side or np.inf for side in picture])
-    classes = tuple(features["label"].names)
-    if pixels < _IN_MEMORY_BYTES:
-        size = image_size or min(picture)
-        pre = Preprocessing(size=size, channels=channels)
-        augmentation = shifts(pre, max(1, size // 8), flip=_may_flip(name))
-        train, validation, test = (
-            Split(_in_memory(builder, part), size) for part, size in slices.items()
-        )
-        return ImageDataset(name, classes, pre, augmentation, tf.identity, train, validation, test)
-    pre = photo_preprocessing(image_size or 224, channels, "bicubic")
-    train, validation, test = (_in_files(builder, part, size) for part, size in slices.items())
-    augmentation = photo_crops(pre)
+    keys = _keys(builder.info)
+    _check_features(name, features, keys)
+    _prepare(builder, name, manual_dir)
+    used, notes = _parts(builder, keys, validation_share)
+    *sides, channels = features[keys[0]].shape
+    kind = augmentation or (CROPS_AND_MIRROR if builder.name in _THINGS else CROPS)
+    sizes = [builder.info.splits[split].num_examples for split in used.values()]
+    pixels = sum(sizes) * channels * np.prod([side or np.inf for side in sides])
+    if pixels < _READ_THROUGH_BYTES:
+        parts, source = _in_memory(builder, keys, used, validation_share)
+        pre = prepared or Preprocessing(image_size or min(sides), channels)
+        decoder, augmented = tf.identity, shifts(pre, kind)
+    else:
+        parts, source = _in_files(builder, keys, used, validation_share)
+        pre = prepared or photo_view(image_size or 224, channels, "bicubic")
+        decoder, augmented = partial(decode, pre), of_photographs(pre, kind)
     return ImageDataset(
-        name, classes, pre, augmentation, partial(decode, pre), train, validation, test
+        name,
+        tuple(features[keys[1]].names),
+        pre,
+        augmented,
+        decoder,
+        *parts,
+        source=f"{builder.info.full_name} {source}",
+        notes=tuple(notes),
+    )
+
+
+def find(name: str, data_dir: str | None) -> Any | None:
+    """TensorFlow Datasets' builder of a data set, which need not be here, or none.
+
+    # Raises
+        InputError: if it has no such configuration or version.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError):
+        return None
+    except Exception as error:
+        raise InputError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
+
+
+def unknown(name: str) -> InputError:
+    """What to raise where nothing has that name."""
+    import tensorflow_datasets as tfds
+
+    known = ["digits", *tfds.list_builders()]
+    nearest = difflib.get_close_matches(name.partition("/")[0], known, n=1)
+    hint = f" Did you mean {nearest[0]}?" if nearest else ""
+    return InputError(
+        "A data set is 'digits', a name known to TensorFlow Datasets, or a folder; "
+        f"got {name!r}.{hint}"
     )
 
 
 def class_names(name: str) -> tuple[str, ...]:
     """Of a data set that need not be here."""
-    return tuple(_builder(name, None).info.features["label"].names)
+    found = find(name, None)
+    if found is None:
+        raise unknown(name)
+    return tuple(found.info.features["label"].names)
 
 
-def contents(name: str, data_dir: str | None, validation_share: float) -> str:
-    """Names what is read of a data set, for a cache."""
-    return f"{_builder(name, data_dir).info.full_name} {validation_share}"
+def _keys(info: Any) -> tuple[str, str]:
+    """The features that are picture and label."""
+    given = info.supervised_keys
+    names_two = isinstance(given, tuple) and len(given) == 2
+    return given if names_two and all(isinstance(key, str) for key in given) else ("image", "label")
 
 
-def _check_features(name: str, features: Any) -> None:
-    if not {"image", "label"} <= set(features):
+def _check_features(name: str, features: Any, keys: tuple[str, str] = ("image", "label")) -> None:
+    from tensorflow_datasets.core.features import ClassLabel
+
+    if not set(keys) <= set(features):
         raise InputError(
             f"A data set must have images with one label each; {name} has "
             f"{', '.join(sorted(features))}: choose another."
         )
-    dtype, channels = features["image"].dtype, features["image"].shape[-1]
-    if dtype != np.uint8 or channels not in {1, 3}:
+    dtype, shape = features[keys[0]].dtype, features[keys[0]].shape
+    if dtype != np.uint8 or len(shape) != 3 or shape[-1] not in {1, 3}:
         raise InputError(
             f"Images must be uint8 with 1 or 3 channels; those of {name} are {dtype} with "
-            f"{channels}: choose another data set."
+            f"{shape[-1] if shape else 'no'}: choose another data set."
+        )
+    label = features[keys[1]]
+    if not isinstance(label, ClassLabel) or not label.names:
+        raise InputError(
+            f"Labels must be of named classes; those of {name} are {label}: choose another data "
+            "set."
         )
 
 
-def _prepare(builder: Any, manual_dir: str | None) -> None:
+def _prepare(builder: Any, name: str, manual_dir: str | None) -> None:
     import tensorflow_datasets as tfds
 
     try:
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
         builder.download_and_prepare(download_config=config)
     except Exception as error:
+        folder = f", or write ./{name} for the folder of this name" if Path(name).is_dir() else ""
         raise InputError(
             f"The data set {builder.name} could not be prepared ({first_line(error)}): check the "
-            "network, or give its files with --manual-dir or a prepared copy with --data-dir."
+            f"network, or give its files with --manual-dir or a prepared copy with --data-dir"
+            f"{folder}."
         ) from error
 
 
-def _slices(splits: Any, name: str, validation_share: float) -> dict[str, int]:
-    """Names and sizes of the parts for training, validation and testing."""
-    candidates = _TEST_SPLITS.get(_plain(name), ("test", "validation"))
-    test = next((split for split in candidates if split in splits), None)
-    if "train" not in splits or test is None:
+def _parts(
+    builder: Any, keys: tuple[str, str], validation_share: float
+) -> tuple[dict[str, str], list[str]]:
+    """Splits by what they are used for, and what to say of that."""
+    name = builder.info.name
+    filled = [split for split, info in builder.info.splits.items() if info.num_examples]
+    known = [part for part in splits.PARTS if part in filled]
+    found = {part: part for part in known if _is_labelled(builder, keys, part)}
+    reasons = dict.fromkeys(known, ", as it has no labels here")
+    left = [split for split in filled if split not in found]
+    notes = [f"Left out of {name}: its {x} split{reasons.get(x, '')}." for x in left]
+    if not found:
         raise InputError(
-            f"A data set must have a train split and a test or validation split; {name} has "
-            f"{', '.join(splits)}: choose another."
+            "A data set must have labelled pictures in a train, validation or test split; "
+            f"{name} has {', '.join(filled) or 'none'}: choose another."
         )
-    total = splits["train"].num_examples
-    kept = total - round(total * validation_share)
-    return {
-        f"train[:{kept}]": kept,
-        f"train[{kept}:]": total - kept,
-        test: splits[test].num_examples,
-    }
+    used, more = splits.by_use(found, lambda split: f"{name}'s {split} split", validation_share)
+    if "test" not in used:
+        share = f"{splits.TEST_SHARE:.0%} of {name}'s train split"
+        more.append(f"Tested on {share}, as nothing else is for it.")
+    return used, notes + more
 
 
-def _in_memory(builder: Any, part: str) -> tf.data.Dataset:
-    if part.startswith("train[") and builder.info.splits[part].num_examples == 0:
-        # Which TensorFlow Datasets refuses to read.
-        return _in_memory(builder, "train[:1]").take(0)
-    whole = builder.as_dataset(split=part, as_supervised=True, batch_size=-1)
-    return tf.data.Dataset.from_tensor_slices(whole)
-
-
-def _in_files(builder: Any, part: str, size: int) -> Split:
-    """Undecoded pictures."""
-    files = builder.info.splits[part].file_instructions if size else []
-    in_order = _reader(builder, files)
-    return Split(in_order(None), size, PHOTO_BUFFER, in_order)
-
-
-def _reader(builder: Any, files: list[Any]) -> Callable[[tf.Tensor | None], tf.data.Dataset]:
-    """Reads parts of files, in their order or in that of a seed."""
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core import file_adapters
-
-    adapter = file_adapters.ADAPTER_FOR_FORMAT[builder.info.file_format]
-    names = np.array([file.filename for file in files], dtype=object if not files else None)
-    spans = np.array([(file.skip, file.take) for file in files], np.int64).reshape(-1, 2)
-    undecoded = {"image": tfds.decode.SkipDecoding()}
-
-    def example(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features = builder.info.features.deserialize_example(record, decoders=undecoded)
-        return features["image"], features["label"]
-
-    def read(seed: tf.Tensor | None) -> tf.data.Dataset:
-        order = tf.range(len(files))
-        if seed is not None:
-            order = tf.random.experimental.stateless_shuffle(order, [seed, 0])
-        parts = (tf.gather(tf.constant(names, tf.string), order), tf.gather(spans, order))
-        records = tf.data.Dataset.from_tensor_slices(parts).interleave(
-            lambda file, span: adapter.make_tf_data(file).skip(span[0]).take(span[1]),
-            cycle_length=_FILES_AT_ONCE,
-            block_length=_FILES_AT_ONCE,
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        return records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-
-    return read
-
-
-def _builder(name: str, data_dir: str | None) -> Any:
+def _is_labelled(builder: Any, keys: tuple[str, str], split: str) -> bool:
+    """By its first examples; where labels are kept back, all are -1, or the files are not here."""
     import tensorflow_datasets as tfds
 
+    label_alone = tfds.decode.PartialDecoding({keys[1]: True})
+    first = builder.as_dataset(split=split, decoders=label_alone).take(_FIRST_LABELS)
     try:
-        return tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError) as error:
-        nearest = difflib.get_close_matches(name, ["digits", *tfds.list_builders()], n=1)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        labels = np.array([example[keys[1]] for example in first.as_numpy_iterator()])
+    except tf.errors.NotFoundError:
+        return False
+    if labels.max() < 0:
+        return False
+    _check_labels(builder, labels)
+    return True
+
+
+def _check_labels(builder: Any, labels: np.ndarray) -> None:
+    if labels.min(initial=0) < 0:
         raise InputError(
-            "A data set is 'digits', a name known to TensorFlow Datasets, or a folder; "
-            f"got {name!r}.{hint}"
-        ) from error
-    except Exception as error:
-        raise InputError(f"The data set {name!r} cannot be read: {first_line(error)}") from error
+            f"Every picture must have the label of a class; some of {builder.info.name} have "
+            f"{labels.min()}: choose another data set."
+        )
 
 
-def _plain(name: str) -> str:
-    """A data set's name without configuration and version."""
-    return name.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0]
+def _in_memory(
+    builder: Any, keys: tuple[str, str], used: dict[str, str], validation_share: float
+) -> tuple[tuple[Split, Split, Split], str]:
+    """Parts of decoded pictures, and what identifies them."""
+    import tensorflow_datasets as tfds
+
+    picture, label = keys
+    needed = tfds.decode.PartialDecoding({picture: True, label: True})
+    arrays = {}
+    for part, split in used.items():
+        whole = builder.as_dataset(split=split, batch_size=-1, decoders=needed)
+        arrays[part] = whole[picture].numpy(), whole[label].numpy()
+        _check_labels(builder, arrays[part][1])
+    names = builder.info.features[label].names
+    parts = train, validation, test = splits.of_arrays(arrays, names, validation_share)
+    identity = splits.digest([labels.tobytes()] for _, labels in parts)
+    make = Split.of_arrays
+    return (make(*train), make(*validation), make(*test)), identity
 
 
-def _may_flip(name: str) -> bool:
-    # Characters change their meaning in a mirror; clothes, animals and things do not.
-    return _plain(name) in {"cifar10", "cifar100", "fashion_mnist", "stl10"}
+def _in_files(
+    builder: Any, keys: tuple[str, str], used: dict[str, str], validation_share: float
+) -> tuple[tuple[Split, Split, Split], str]:
+    """Parts of undecoded pictures, and what identifies them."""
+    share = 0.0 if "validation" in used else validation_share
+    places: dict[str, records.Place] = {**used}
+    if "train" in used and (share or "test" not in used):
+        del places["train"]
+        places = {**_held_out(builder, keys, share, tested="test" in used), **places}
+    train, validation, test = (places.get(part) for part in splits.PARTS)
+    words = [
+        [place.tobytes() if isinstance(place, np.ndarray) else str(place).encode()]
+        for place in (train, validation, test)
+    ]
+    make = partial(records.split_of, builder, keys)
+    return (make(train), make(validation), make(test)), splits.digest(words)
+
+
+def _held_out(
+    builder: Any, keys: tuple[str, str], validation_share: float, tested: bool
+) -> dict[str, records.Place]:
+    """Parts of the train split: of small ones some of every class, of large ones the last.
+
+    These are as random, as TensorFlow Datasets shuffles pictures when it prepares them.
+    """
+    train = builder.info.splits["train"]
+    if train.num_bytes < _READ_THROUGH_BYTES:
+        labels = records.labels(builder, keys, "train")
+        _check_labels(builder, labels)
+        names = builder.info.features[keys[1]].names
+        places = splits.in_three(labels, names, validation_share, tested)
+        return dict(zip(splits.PARTS, places, strict=True))
+    total = train.num_examples
+    kept = total if tested else total - round(total * splits.TEST_SHARE)
+    trained = kept - round(kept * validation_share)
+    return {
+        "train": f"train[:{trained}]",
+        "validation": f"train[{trained}:{kept}]",
+        "test": f"train[{kept}:]",
+    }

@@ -14,5 +14,8 @@ def converted(name: str) -> Path:
 
 
 def find(path: Path) -> Path:
-    """The converted file of a trained model if `path` is its name, else `path` itself."""
-    return converted(str(path)) if str(path) in MODELS and not path.exists() else path
+    """The converted file of a trained model if `path` is its name, else `path` itself.
+
+    A file of that name would have no suffix, and so be no model.
+    """
+    return converted(str(path)) if str(path) in MODELS else path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from larq_insta.lite.errors import InputError
 
 # Of the folders beside a target in which it is written, and which a killed process leaves.
 PARTIAL = ".larq_insta-"
+
+_LOCK = f"{PARTIAL}lock"
 
 _own: set[Path] = set()
 
@@ -54,8 +57,71 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 def remove_partial() -> None:
     """Removes what this process has begun to write, as it is about to end."""
-    for folder in tuple(_own):
-        shutil.rmtree(folder, ignore_errors=True)
+    for path in tuple(_own):
+        _remove(path)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Keeps other processes out of a folder, which is made if need be and not left empty.
+
+    # Returns
+        Whether it does; on file systems without locks it cannot.
+
+    # Raises
+        InputError: if another process is in it, or nothing can be written there.
+    """
+    path = folder / _LOCK
+    check_writable(path)
+    made = [x for x in (folder, *folder.absolute().parents) if not x.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock, holds = _lock_file(path)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written to ({error.strerror}): make room or choose another place."
+        ) from error
+    _own.add(path)
+    try:
+        yield holds
+    finally:
+        _remove(path)
+        _own.discard(path)
+        os.close(lock)
+        with suppress(OSError):  # not empty
+            for parent in made:
+                parent.rmdir()
+
+
+def _lock_file(path: Path) -> tuple[int, bool]:
+    """Opens and locks a file, which unlike a folder can be locked over a network, too."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 1000).decode(errors="replace")
+            os.close(lock)
+            raise InputError(
+                f"One process at a time may work in a folder; {holder or 'another'} does in "
+                f"{path.parent}: wait until it has ended, or choose another folder."
+            ) from error
+        except OSError:
+            return lock, False
+        if os.fstat(lock).st_nlink:
+            with suppress(OSError):  # no room, but the lock holds
+                os.ftruncate(lock, 0)
+                os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            return lock, True
+        os.close(lock)  # removed by the process before
+
+
+def _remove(path: Path) -> None:
+    """A file or a folder with all that is in it, as far as that can be done."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 @contextmanager

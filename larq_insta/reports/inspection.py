@@ -66,7 +66,7 @@ def inspect(model: tf.keras.Model, images: np.ndarray) -> list[LayerInspection]:
 
     # Raises
         InputError: if no layer is instance-aware, the pictures do not fit the model, or a
-            threshold is not finite.
+            threshold or an answer is not finite.
     """
     if not len(images) or not model.input.shape[1:].is_compatible_with(images.shape[1:]):
         raise InputError(
@@ -78,7 +78,8 @@ def inspect(model: tf.keras.Model, images: np.ndarray) -> list[LayerInspection]:
             f"A model to inspect must have instance-aware thresholds; {model.name} has none: give "
             "an INSTA model."
         )
-    inputs = tf.keras.Model(model.input, [model.get_layer(name).input for name in layers])
+    tensors = [model.get_layer(name).input for name in layers]
+    inputs = tf.keras.Model(model.input, [*tensors, model.output])
     thresholds: dict[str, list[np.ndarray]] = {name: [] for name in layers}
     moments = {name: _Moments() for name in layers}
     for name, threshold, compared in _passes(inputs, layers, images):
@@ -112,7 +113,12 @@ def _passes(
     The latter is of shape `(instances, positions, channels)`.
     """
     for start in range(0, len(images), _BATCH):
-        maps = tf.nest.flatten(inputs(images[start : start + _BATCH], training=False))
+        *maps, answers = inputs(images[start : start + _BATCH], training=False)
+        if not np.isfinite(answers).all():
+            raise InputError(
+                "A model's answers must be finite; those to some pictures are not: use a "
+                "checkpoint that trained without overflow."
+            )
         for (name, layer), x in zip(layers.items(), maps, strict=True):
             threshold = layer.threshold(x).numpy()
             if not np.isfinite(threshold).all():

@@ -41,13 +41,16 @@ class Configuration:
         model: Name of the model.
         dataset: Name or folder of the data set.
         model_arguments: Arguments of the model beside picture size, classes and stem.
+        validation_share, augmentation: See `data.load`.
         steps: What is binary in each step: `"activations"`, `"both"`, or `"neither"`.
         epochs, learning_rate, weight_decay: One value a step, or one for all. The rate
             falls linearly over each step, to zero one update after the last.
         trainable: What each step trains, or one for all: `"all"` weights or the
             `"channelwise"` ones of thresholds, PReLUs and batch normalisations.
+        channels: Of pictures in folders as the model sees them; see `data.load`.
         initial_weights: A file to start from, a checkpoint or a published ReActNet's for
-            PyTorch; the model takes its arguments, but for those in `model_arguments`.
+            PyTorch, or a trained model's name; the model takes its arguments, but for those
+            in `model_arguments`. For another number of classes the classifier is new.
         batch_size: Pictures an update, over all devices.
         teacher, foreign_input: See `distillation.load_teacher`.
         temperature, hard_label_share, attention_weight: See `distillation.Distillation`.
@@ -57,7 +60,9 @@ class Configuration:
     dataset: str = "digits"
     model_arguments: Mapping[str, Any] = field(default_factory=dict)
     image_size: int | None = None
+    channels: int | None = None
     validation_share: float = 0.1
+    augmentation: str | None = None
     steps: tuple[str, ...] = ("both",)
     epochs: tuple[int, ...] = (60,)
     learning_rate: tuple[float, ...] = (2.5e-3,)

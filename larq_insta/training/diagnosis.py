@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,9 +32,22 @@ def first_non_finite(
     return next(_complaints(model, inputs, loss), NOWHERE)
 
 
+def unanswered(model: tf.keras.Model, batches: Iterable[tuple[tf.Tensor, Any]]) -> str:
+    """How many pictures get answers that are not finite, and why the first of them does."""
+    count, pictures, where = 0, 0, NOWHERE
+    for images, _ in batches:
+        finite = tf.reduce_all(tf.math.is_finite(model(images, training=False)), axis=-1)
+        broken = tf.boolean_mask(images, ~finite)
+        if not count and len(broken):
+            where = next(_complaints(model, broken[:1]), NOWHERE)
+        count, pictures = count + len(broken), pictures + len(images)
+    return f"{count:,} of {pictures:,}; the first value that is not finite is {where}"
+
+
 def _complaints(
-    model: tf.keras.Model, inputs: Any, loss: Callable[[tf.Tensor], tf.Tensor]
+    model: tf.keras.Model, inputs: Any, loss: Callable[[tf.Tensor], tf.Tensor] | None = None
 ) -> Iterator[str]:
+    """With a loss those of a training step, without one those of inference."""
     for layer in model.layers:
         for weight in layer.weights:
             if _broken(weight):
@@ -45,10 +58,12 @@ def _complaints(
     inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
     with _unchanged(model.non_trainable_variables), tf.GradientTape() as tape:
         tape.watch([x for x in tf.nest.flatten(inputs) if x.dtype.is_floating])
-        outputs, predictions = probe(inputs, training=True)
-        value = loss(predictions)
+        outputs, predictions = probe(inputs, training=loss is not None)
+        value = None if loss is None else loss(predictions)
     outputs = [tf.nest.flatten(tensors) for tensors in outputs]
     yield from _in_outputs(nodes, outputs)
+    if value is None:
+        return
     if _broken(value):
         yield "the loss"
     yield from _in_gradients(model, nodes, *tape.gradient(value, [outputs, _weights(nodes)]))

@@ -18,8 +18,10 @@ from larq_zoo.training.knowledge_distillation.knowledge_distillation import (
 from larq_insta.checkpoints import keras_files
 from larq_insta.data import preprocessing
 from larq_insta.data.dataset import ImageDataset
+from larq_insta.data.naming import composed, listed
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError, first_line
+from larq_insta.zoo import pretrained
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 INPUTS = ("normalized", "pixels")
@@ -42,6 +44,11 @@ class Teacher:
         if self.gives_logits:
             return tf.nn.log_softmax(outputs)
         return tf.math.log(tf.maximum(tf.cast(outputs, tf.float32), _TINY))
+
+    def is_finite(self, pictures: tf.Tensor) -> bool:
+        """Whether all its answers to uint8 pictures are."""
+        answers = self.network(self.prepare(pictures), training=False)
+        return bool(tf.reduce_all(tf.math.is_finite(answers)))
 
 
 class Distillation:
@@ -143,7 +150,8 @@ def load_teacher(name: str, dataset: ImageDataset, foreign_input: str = "normali
 
     # Arguments
         name: `"efficientnet_lite0"`, the name of a model of `tf.keras.applications` with
-            ImageNet weights, or the path of a `.keras` or `.h5` checkpoint.
+            ImageNet weights, of a trained model in the package, or the path of a `.keras` or
+            `.h5` checkpoint.
         dataset: What it shall teach.
         foreign_input: What a checkpoint without larq_insta's card takes: `"normalized"`
             pictures, as the student does, or `"pixels"` from 0 to 255.
@@ -151,10 +159,11 @@ def load_teacher(name: str, dataset: ImageDataset, foreign_input: str = "normali
     # Raises
         InputError: if there is no such teacher or it does not know the data set's classes.
     """
-    if name.endswith((".keras", ".h5")):
-        teacher = _from_checkpoint(Path(name), dataset, foreign_input)
+    path = pretrained.find(Path(name))
+    if path.suffix in (".keras", ".h5"):
+        teacher = _from_checkpoint(path, dataset, foreign_input)
     elif name == EFFICIENTNET_LITE0:
-        from larq_insta.training.efficientnet_lite import load_efficientnet_lite0
+        from larq_insta.checkpoints.efficientnet_lite import load_efficientnet_lite0
 
         teacher = _fed(load_efficientnet_lite0(), lambda pictures: tf.cast(pictures, tf.float32))
     else:
@@ -176,10 +185,11 @@ def _from_checkpoint(path: Path, dataset: ImageDataset, foreign_input: str) -> T
         normalize = dataset.normalize
         pixels = foreign_input == "pixels"
         return _fed(network, (lambda x: tf.cast(x, tf.float32)) if pixels else normalize)
-    if card.class_names != dataset.class_names:
+    if [*map(composed, card.class_names)] != [*map(composed, dataset.class_names)]:
         raise InputError(
-            f"A teacher must know the data set's classes in their order; {path} learned those of "
-            f"{card.dataset}, not of {dataset.name}: choose another teacher."
+            f"A teacher must know the data set's classes in their order; {path} learned "
+            f"{listed(card.class_names)}, {dataset.name} has {listed(dataset.class_names)}: choose "
+            "another teacher."
         )
     return _fed(network, partial(preprocessing.normalize, card.preprocessing))
 
@@ -222,6 +232,8 @@ def _fed(network: tf.keras.Model, prepare: Callable[[tf.Tensor], tf.Tensor]) -> 
     def resized(pictures: tf.Tensor) -> tf.Tensor:
         if pictures.shape[-1] == 1 and channels == 3:
             pictures = tf.image.grayscale_to_rgb(pictures)
+        if pictures.shape[-1] == 3 and channels == 1:
+            pictures = tf.image.rgb_to_grayscale(pictures)
         if None not in size and tuple(pictures.shape[1:3]) != tuple(size):
             pictures = tf.image.resize(pictures, size, antialias=True)
         return prepare(pictures)
@@ -233,4 +245,10 @@ def _gives_logits(network: tf.keras.Model) -> bool:
     shape: list[Any] = [2, *(size or 64 for size in network.input_shape[1:])]
     images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     rows = network(images, training=False).numpy()
+    wrong = rows[~np.isfinite(rows)]
+    if wrong.size:
+        raise InputError(
+            f"A teacher's answers must be finite; {network.name} gives {wrong[0]} to a random "
+            "picture: choose another teacher."
+        )
     return not (rows.min() >= 0 and np.allclose(rows.sum(-1), 1, atol=1e-3))

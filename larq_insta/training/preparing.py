@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -9,6 +10,7 @@ import tensorflow as tf
 from larq_insta import data, models
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.lite.errors import InputError
+from larq_insta.lite.preprocessing import Preprocessing
 from larq_insta.training.configuration import Configuration
 
 
@@ -24,18 +26,26 @@ def build(name: str, dataset: ImageDataset, arguments: dict[str, Any]) -> tf.ker
     return models.build(name, settings)
 
 
-def load_data(configuration: Configuration) -> ImageDataset:
+def load_data(
+    configuration: Configuration, like: Preprocessing | None, say: Callable[[str], None]
+) -> ImageDataset:
     dataset = data.load(
         configuration.dataset,
         image_size=configuration.image_size,
+        channels=configuration.channels,
+        like=like,
         data_dir=configuration.data_dir,
         manual_dir=configuration.manual_dir,
         validation_share=configuration.validation_share,
+        augmentation=configuration.augmentation,
         cache=configuration.cache,
     )
+    for note in dataset.notes:
+        say(note)
     if not dataset.train.size:
         raise InputError(
-            "The validation share must leave pictures to train on; got "
-            f"{configuration.validation_share}, which holds out all {dataset.validation.size}."
+            f"The validation share must leave pictures to train on; of {dataset.name} "
+            f"{configuration.validation_share} leaves none, {dataset.validation.size} to validate "
+            f"and {dataset.test.size} to test with: take a smaller one, or another data set."
         )
     return dataset

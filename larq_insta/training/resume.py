@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import tempfile
 import time
@@ -37,11 +38,15 @@ class History(tf.train.experimental.PythonState):
         self.rows = json.loads(string_value)
 
     @property
-    def best(self) -> dict[str, Any]:
-        """The row of the best validation accuracy (the first such); without one the last."""
+    def best(self) -> dict[str, Any] | None:
+        """The row of the best validation accuracy (the first such); without one the last.
+
+        Where some answer was not finite, and the loss for that reason, the epoch is no candidate.
+        """
         if "val_accuracy" not in self.rows[-1]:
             return self.rows[-1]
-        return max(self.rows, key=lambda row: row["val_accuracy"])
+        finite = [row for row in self.rows if math.isfinite(row["val_loss"])]
+        return max(finite, key=lambda row: row["val_accuracy"], default=None)
 
 
 class States:
@@ -178,7 +183,7 @@ class Keeper(tf.keras.callbacks.Callback):
             return
         best = self.states.history.best
         keras_files.save(self.copy, self.folder / LAST, self.card)
-        if "val_accuracy" in best and best is rows[-1]:
+        if "val_accuracy" in rows[-1] and best is rows[-1]:
             keras_files.save(self.copy, self.folder / BEST, self.card)
         with written_whole(self.folder / "log.csv") as partial, partial.open("w") as file:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")

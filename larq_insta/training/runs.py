@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from larq_insta.data.dataset import ImageDataset
+from larq_insta.data.identity import changes, identity
 from larq_insta.lite.errors import InputError, first_line
-from larq_insta.lite.writing import PARTIAL, check_writable, written_whole
+from larq_insta.lite.writing import PARTIAL, check_writable, locked, written_whole
 from larq_insta.training.configuration import Configuration
 from larq_insta.version import installed_versions
+from larq_insta.zoo import pretrained
 
 BEST, LAST = "best.keras", "last.keras"
+_NOT_KEPT = (
+    "This training began before lists of pictures were kept (0.1.0), when others may have been "
+    "held out: some that choose its best checkpoint from now on may have been trained on. To begin "
+    "anew, choose another output folder."
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,20 @@ def check_output(output: Path) -> None:
             f"The output folder must be new or empty; {output} is not: choose another."
         )
     check_writable(output / LAST)
+
+
+@contextmanager
+def opened(
+    configuration: Configuration, output: Path, say: Callable[[str], None], chief: bool
+) -> Iterator[Result | None]:
+    """See `open_output`; while it lasts, no other process trains there."""
+    if not chief:
+        yield finished(output)
+        return
+    with locked(output) as holds:
+        if not holds:
+            say(f"{output} is on a file system without locks: begin no other training in it.")
+        yield open_output(configuration, output, say)
 
 
 def open_output(
@@ -73,6 +97,44 @@ def open_output(
     if result:
         say(f"{output} holds the finished training.")
     return result
+
+
+def inputs(configuration: Configuration, dataset: ImageDataset) -> dict[str, Any]:
+    """What a training learns from: its pictures, and the files beside them."""
+    given = (configuration.teacher, configuration.initial_weights)
+    files = {name: pretrained.find(Path(name)) for name in given if name}
+    sums = {
+        name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        for name, file in files.items()
+        if file.is_file()
+    }
+    return {"data": identity(dataset), "files": sums}
+
+
+def check_inputs(now: dict[str, Any], output: Path, say: Callable[[str], None]) -> None:
+    """Whether a training that goes on would learn from what it began with.
+
+    # Raises
+        InputError: if not.
+    """
+    if not (output / "config.json").is_file():
+        return
+    kept = read_json(output / "config.json")
+    if "data" not in kept:
+        say(_NOT_KEPT)
+        return
+    files = [name for name, value in now["files"].items() if kept["files"].get(name) != value]
+    different = [*changes(kept["data"], now["data"]), *(f"{name} is another" for name in files)]
+    if different:
+        raise InputError(
+            f"A training goes on with the pictures and files it began with; those of {output} have "
+            f"changed, {'; '.join(different)}: restore them, or choose another output folder."
+        )
+
+
+def keep(configuration: Configuration, now: dict[str, Any], output: Path) -> None:
+    versions = {"versions": installed_versions()}
+    write_json(output / "config.json", asdict(configuration) | now | versions)
 
 
 def finished(output: Path) -> Result | None:

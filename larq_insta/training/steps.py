@@ -12,15 +12,15 @@ import tensorflow as tf
 
 from larq_insta import models
 from larq_insta.checkpoints import keras_files
+from larq_insta.checkpoints.initial import InitialWeights
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
-from larq_insta.training import diagnosis, distillation, distribution, resume
+from larq_insta.training import answers, diagnosis, distillation, distribution, resume, runs
 from larq_insta.training.configuration import Configuration
-from larq_insta.training.initial import InitialWeights
 from larq_insta.training.preparing import build, load_data
-from larq_insta.training.runs import BEST, LAST, Result, finished, open_output, write_json
-from larq_insta.training.trainer import NOT_FINITE, Trainer
+from larq_insta.training.runs import BEST, LAST, Result, opened, write_json
+from larq_insta.training.trainer import NOT_FINITE, Trainer, trained_weights
 from larq_insta.training.watching import TensorBoardLog, forget_epochs
 from larq_insta.version import installed_versions
 
@@ -47,16 +47,19 @@ def train(
     models.get(configuration.model)
     strategy = distribution.strategy()
     chief = distribution.is_chief(strategy)
-    result = open_output(configuration, output, say) if chief else finished(output)
-    if result:
-        return result
-    tf.keras.utils.set_random_seed(configuration.seed)
-    run = _Run(configuration, output, strategy, chief, load_data(configuration), say)
-    run.prepare()
-    folder = None
-    for step in range(len(configuration.steps)):
-        best, folder = run.step(step, folder)
-    return run.finish(best)
+    with opened(configuration, output, say, chief) as result:
+        if result:
+            return result
+        tf.keras.utils.set_random_seed(configuration.seed)
+        initial = InitialWeights.find(configuration.initial_weights)
+        like = initial.preprocessing if initial else None
+        dataset = load_data(configuration, like, say)
+        run = _Run(configuration, output, strategy, chief, dataset, initial, say)
+        run.prepare()
+        folder = None
+        for step in range(len(configuration.steps)):
+            best, folder = run.step(step, folder)
+        return run.finish(best)
 
 
 class _Run:
@@ -69,6 +72,7 @@ class _Run:
         strategy: tf.distribute.Strategy,
         chief: bool,
         dataset: ImageDataset,
+        initial: InitialWeights | None,
         say: Callable[[str], None],
     ) -> None:
         self.configuration = configuration
@@ -80,24 +84,26 @@ class _Run:
         self.batch_size = min(configuration.batch_size, dataset.train.size)
         self.updates = dataset.train.size // self.batch_size
         self.teacher: distillation.Teacher | None = None
-        path = configuration.initial_weights
-        self.initial = InitialWeights.find(Path(path)) if path else None
+        self.initial = initial
+        self.new_head = False
         self.seconds = 0.0
 
     def prepare(self) -> None:
         """What is done once, before the first step."""
         distribution.check_batch_size(self.strategy, self.batch_size)
+        inputs = runs.inputs(self.configuration, self.dataset)
+        runs.check_inputs(inputs, self.output, self.say)
         student = self._student(0)  # to refuse wrong arguments before anything is written
         if self.initial:
-            self.initial.load_into(student)
+            self.new_head = self.initial.load_into(student)
+            self.say(self.initial.remark(self.dataset.class_names, self.new_head))
         if self.configuration.teacher:
             with self.strategy.scope():
                 self.teacher = distillation.load_teacher(
                     self.configuration.teacher, self.dataset, self.configuration.foreign_input
                 )
         if self.chief:
-            versions = {"versions": installed_versions()}
-            write_json(self.output / "config.json", asdict(self.configuration) | versions)
+            runs.keep(self.configuration, inputs, self.output)
 
     def step(self, index: int, before: Path | None) -> tuple[dict[str, Any], Path]:
         """Trains one step, from the best checkpoint in the folder of the one before.
@@ -129,13 +135,13 @@ class _Run:
                 self._fit(trainer, index, done, keeper)
         distribution.wait_for_all(self.strategy)  # else some look for what is not written yet
         self.seconds += sum(row["seconds"] for row in history.rows)
-        return history.best, folder
+        return answers.best_epoch(history, folder), folder
 
     def finish(self, row: dict[str, Any]) -> Result:
         """Tests the best checkpoint, once; `row` is its logs."""
         best = self.output / self._best
         with self.dataset.naming_unreadable():
-            accuracy = _test_accuracy(keras_files.load(best), self.dataset)
+            accuracy = answers.test_accuracy(keras_files.load(best), self.dataset)
         result = Result(
             str(best), accuracy, row.get("val_accuracy"), row["epoch"], round(self.seconds, 1)
         )
@@ -169,7 +175,7 @@ class _Run:
             self.dataset.normalize,
             configuration.weight_decay[index],
             self._distillation(student),
-            configuration.trainable[index],
+            trained_weights(student, configuration.trainable[index], self.new_head),
         )
         decay = tf.keras.optimizers.schedules.PolynomialDecay(
             configuration.learning_rate[index],
@@ -203,7 +209,7 @@ class _Run:
             dataset=self.configuration.dataset,
             class_names=self.dataset.class_names,
             preprocessing=self.dataset.preprocessing,
-            training=recipe | {"step": index + 1},
+            training=recipe | {"augmentation": self.dataset.augmentation.kind, "step": index + 1},
             versions=installed_versions(),
         )
 
@@ -256,7 +262,9 @@ class _Run:
         pictures = next(iter(dataset.pictures(split, _WATCHED_PICTURES)))[0]
         watched = self.dataset.normalize(pictures).numpy()
         check = tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: self._check_output())
-        return [keeper.copier, check, TensorBoardLog(folder, watched, keeper.copy), keeper]
+        remarks = answers.Remarks(keeper.copy, dataset, self.say)
+        log = TensorBoardLog(folder, watched, keeper.copy)
+        return [keeper.copier, check, remarks, log, keeper]
 
     def _check_output(self) -> None:
         # Else it would be made anew, without what is needed to go on.
@@ -280,15 +288,11 @@ class _Run:
             )
 
         where = diagnosis.first_non_finite(trainer.student, trainer.normalize(pictures), loss)
+        if self.teacher is not None and not self.teacher.is_finite(pictures):
+            where = "an answer of the teacher (choose another)"
         kept = f"{keeper.folder / LAST} of epoch {epoch}" if epoch else "none"
         return (
             f"Training must stay finite; at update {update + 1} (epoch {epoch + 1}) the first "
             f"value that is not is {where}. Last good checkpoint: {kept}. Lower the learning rate "
             f"(it was {self.configuration.learning_rate[index]}) and use another output folder."
         )
-
-
-def _test_accuracy(model: tf.keras.Model, dataset: ImageDataset) -> float:
-    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    _, accuracy = model.evaluate(dataset.evaluation_batches(dataset.test), verbose=0)
-    return accuracy

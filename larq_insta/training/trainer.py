@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from larq_insta.layers.channelwise import ChannelwiseLayer
 from larq_insta.training.distillation import Distillation
+from larq_insta.zoo.pretrained import HEAD
 
 NOT_FINITE = "a gradient is not finite"
-LOGITS = "head_logits"
 _CHANNELWISE = (ChannelwiseLayer, tf.keras.layers.BatchNormalization)
 
 
@@ -27,7 +27,7 @@ class Trainer(tf.keras.Model):
         normalize: Makes its input of uint8 pictures.
         weight_decay: \\(\lambda\\).
         distillation: The teacher's part, if any.
-        trainable: Which weights are trained; see `trained_weights`.
+        trained: The weights that are trained, all by default; see `trained_weights`.
     """
 
     def __init__(
@@ -36,16 +36,16 @@ class Trainer(tf.keras.Model):
         normalize: Callable[[tf.Tensor], tf.Tensor],
         weight_decay: float = 0.0,
         distillation: Distillation | None = None,
-        trainable: str = "all",
+        trained: Sequence[tf.Variable] | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.normalize = normalize
         self.weight_decay = weight_decay
         self.distillation = distillation
-        self.trained = trained_weights(student, trainable)
+        self.trained = student.trainable_variables if trained is None else list(trained)
         taps = distillation.taps if distillation else ()
-        outputs = [student.get_layer(name).output for name in (LOGITS, *taps)]
+        outputs = [student.get_layer(name).output for name in (HEAD, *taps)]
         self._network = tf.keras.Model(student.inputs, outputs)
         self._decayed = {weight.ref() for weight in convolution_kernels(student)}
         self._means = [
@@ -113,9 +113,18 @@ def convolution_kernels(model: tf.keras.Model) -> list[tf.Variable]:
     return [weight for weight in model.trainable_variables if weight.shape.rank == 4]
 
 
-def trained_weights(model: tf.keras.Model, trainable: str) -> list[tf.Variable]:
-    """All that are trainable, or with `"channelwise"` those of thresholds, PReLUs, batch norms."""
+def trained_weights(
+    model: tf.keras.Model, trainable: str, new_head: bool = False
+) -> list[tf.Variable]:
+    """All that are trainable, or with `"channelwise"` those of thresholds, PReLUs, batch norms.
+
+    A new classifier is trained with them: it knows nothing yet.
+    """
     if trainable == "all":
         return model.trainable_variables
-    layers = [layer for layer in model.layers if isinstance(layer, _CHANNELWISE)]
+    layers = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, _CHANNELWISE) or (new_head and layer.name == HEAD)
+    ]
     return [weight for layer in layers for weight in layer.trainable_variables]

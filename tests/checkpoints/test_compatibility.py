@@ -79,6 +79,7 @@ def ours():
     return [part for part in dicts if str(part.get("module")).startswith("larq_insta.")]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on(tmp_path, answers):
     folder = tmp_path / "run"
     shutil.copytree(FOLDER / "run", folder)

@@ -79,7 +79,7 @@ COMMANDS = [
     ([*TRAIN, "--validation-share", "2"], "below 1; got 2.0"),
     ([*TRAIN, "--validation-share", "-0.1"], "below 1; got -0.1"),
     ([*TRAIN, "--validation-share", "nan"], "below 1; got nan"),
-    ([*TRAIN, "--validation-share", "0.9999"], "must leave pictures to train on; got 0.9999"),
+    ([*TRAIN, "--validation-share", "0.9999"], "leave pictures to train on; of digits 0.9999"),
     ([*TRAIN, "--image-size", "20000"], "from 8 to 16384 pixels; got 20000"),
     ([*TRAIN, "--filters", "4,x"], "give numbers with commas between"),
     ([*TRAIN, "--filters", ""], "give numbers with commas between"),
@@ -186,7 +186,7 @@ COMMANDS = [
     ([*TRAIN, "--dataset", "{folders}/parts"], "must hold the same class folders"),
     ([*TRAIN, "--dataset", "{folders}/foreign"], "must be UTF-8"),
     ([*TRAIN, "--dataset", "./x\0y"], "x"),
-    (["evaluate", "{model}", "--dataset", "{folder}"], "same picture shape and classes"),
+    (["evaluate", "{model}", "--dataset", "{folder}"], "has a, b besides, the model knows 0, 1,"),
     (["convert", "{model}", "{tmp}/new.tflite", "--dataset", "{folder}"], "classes"),
     (["inspect", "{model}", "{tmp}/new", "--dataset", "{folder}"], "classes"),
     # Pictures

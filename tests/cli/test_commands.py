@@ -62,6 +62,7 @@ def test_best_checkpoint_is_the_one_with_the_best_validation_accuracy(trained):
     assert np.concatenate(hits).mean() == pytest.approx(result["validation_accuracy"])
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights(trained, tmp_path):
     output = tmp_path / "b"
     with without_tracing():
@@ -160,6 +161,7 @@ def test_operators_of_another_version_are_refused(converted, tmp_path):
         assert "has LceBconv9: convert it with the installed versions" in output
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
 def test_a_model_of_keras_itself_can_be_converted(trained, tmp_path):
     model = keras_files.load(trained / "best.keras")

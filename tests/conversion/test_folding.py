@@ -4,7 +4,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import randomize
+from conftest import quick_first, randomize
 
 from larq_insta import InstaPReLU, InstaSign, InstaThreshold, RPReLU, StaticThreshold, models
 from larq_insta.conversion import folding, inference, lowering, shifts
@@ -90,7 +90,7 @@ def features(model, images):
     return [value.numpy() for value in tf.keras.Model(model.inputs, ends)(images, training=False)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick_first(KINDS, 6))
 def test_a_folded_model_computes_the_same(kind, rng):
     model = build(*KINDS[kind], rng)
     before = [weight.copy() for weight in model.get_weights()]
@@ -110,7 +110,7 @@ def test_a_folded_model_computes_the_same(kind, rng):
         np.testing.assert_array_equal(new, old)
 
 
-@pytest.mark.parametrize("kind", ["everywhere", "batch", "all parameters", "mobile"])
+@pytest.mark.parametrize("kind", quick_first(["everywhere", "batch", "all parameters", "mobile"]))
 def test_every_fold_alone_computes_the_same(kind, rng):
     model = build(*KINDS[kind], rng)
     images = rng.normal(size=(2, 16, 16, 3)).astype(np.float32)
@@ -131,6 +131,7 @@ def passes(model):
     return sum(len(tensor.shape) == 4 and tensor.shape[1] > 1 for tensor in made)
 
 
+@pytest.mark.slow
 def test_folding_leaves_the_fewest_passes_over_maps(rng):
     static, insta = build(*KINDS["static"], rng), build(*KINDS["everywhere"], rng)
     # In each of eight blocks a threshold, the shortcut and the PReLU; and its two shifts.
@@ -142,6 +143,7 @@ def test_folding_leaves_the_fewest_passes_over_maps(rng):
     assert passes(insta) == 8 * 7 + 2
 
 
+@pytest.mark.slow
 def test_a_statistic_takes_one_product_and_one_depthwise_convolution(rng):
     model = build("InstaResNet18", {"insta_blocks": "all"}, rng)
     plain, folded = (Graph(lowering.lower(m)) for m in (model, folding.fold(model)))

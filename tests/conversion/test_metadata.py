@@ -123,7 +123,7 @@ def test_tools_find_the_scaling(content, pre, space):
 
 def test_words_say_what_fields_cannot(content):
     words = image_of(with_metadata(content, card(photo_preprocessing(96, 1, "bicubic")))).text(1)
-    assert "centre square of a picture, 0.75 of its shorter side" in words
+    assert "centre square of a picture, 0.875 of its shorter side" in words
     assert "resized to 96 x 96 pixels (bicubic, not antialiased), grey," in words
     assert "(pixel - mean) / std" in words
 

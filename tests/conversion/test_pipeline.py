@@ -8,7 +8,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import randomize
+from conftest import quick_first, randomize
 
 from larq_insta import conversion, models, runtime
 from larq_insta.conversion import folding, lowering, verification
@@ -67,19 +67,21 @@ def binary_conv(input_quantizer="ste_sign", kind=lq.layers.QuantConv2D, **kwargs
 @pytest.mark.parametrize("fold", [True, False])
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [
-        ("InstaResNet18", {"plus": True}),
-        (
-            "InstaResNet18",
-            {
-                "threshold": {"normalization": "batch"},
-                "stem": "imagenet",
-                "input_shape": (35, 50, 3),
-            },
-        ),
-        ("InstaMobileNetV1", {"filters": (8, 16, 16, 32)}),
-        ("ReActNet18", {}),
-    ],
+    quick_first(
+        [
+            ("InstaResNet18", {"plus": True}),
+            (
+                "InstaResNet18",
+                {
+                    "threshold": {"normalization": "batch"},
+                    "stem": "imagenet",
+                    "input_shape": (35, 50, 3),
+                },
+            ),
+            ("InstaMobileNetV1", {"filters": (8, 16, 16, 32)}),
+            ("ReActNet18", {}),
+        ]
+    ),
 )
 def test_the_file_answers_as_keras(name, arguments, fold, rng):
     model = small(name, **arguments)
@@ -93,6 +95,7 @@ def test_the_file_answers_as_keras(name, arguments, fold, rng):
     assert report.deviation < 1e-5
 
 
+@pytest.mark.slow
 def test_operators_of_a_block(rng):
     model = small(filters=(8,), insta_blocks="all", reuse_statistics=False)
     randomize(model, rng, 0.01)  # alphas of zero would be folded away
@@ -282,6 +285,7 @@ def test_a_sign_that_flips_far_from_zero_is_a_difference(rng):
     assert "ends at layer stage1_block2_add" in report.problems[0]
 
 
+@pytest.mark.slow
 def test_the_report_stands_beside_the_file(rng, tmp_path):
     target = tmp_path / "model.tflite"
     model = small()
@@ -309,6 +313,7 @@ def test_a_file_that_differs_is_written_only_if_told_to(rng, tmp_path):
     assert "Not equal: Every binary" in report.describe()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float16", "int8"])
 def test_float_weights_are_stored_smaller_and_the_blocks_still_compared(kind, rng, tmp_path):
     model = small(filters=(32, 64))
@@ -325,6 +330,7 @@ def test_float_weights_are_stored_smaller_and_the_blocks_still_compared(kind, rn
     assert sizes[kind] < sizes["float32"]
 
 
+@pytest.mark.slow
 def test_class_names_with_line_breaks_survive(rng, tmp_path):
     names = ("a", "b\nc", "d")
     card = Card("InstaResNet18", {}, "digits", names, Preprocessing(16, 3))
@@ -336,6 +342,7 @@ def test_class_names_with_line_breaks_survive(rng, tmp_path):
     assert kinds == {zipfile.ZIP_STORED}  # others are refused by TFLite's tools
 
 
+@pytest.mark.slow
 def test_a_file_for_any_runtime_is_verified_too(rng, tmp_path):
     model = small()
     randomize(model, rng, 0.01)

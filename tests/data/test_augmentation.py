@@ -7,7 +7,8 @@ import tensorflow as tf
 from larq_zoo.training.data import preprocess_image_bytes
 
 from larq_insta.data import preprocessing as graphs
-from larq_insta.data.preprocessing import photo_crops, photo_preprocessing
+from larq_insta.data.augmentation import photo_crops
+from larq_insta.data.preprocessing import photo_preprocessing
 from larq_insta.lite.preprocessing import Preprocessing
 
 

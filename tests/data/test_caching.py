@@ -80,6 +80,7 @@ def test_small_pictures_need_no_cache():
     assert data.load("digits", cache="memory").uncached is None
 
 
+@pytest.mark.slow
 def test_a_training_with_a_cache_ends_as_one_without(folder, tmp_path):
     options = ("--dataset", folder, "--image-size", 16, "--epochs", 1, "--batch-size", 7)
     with without_tracing():

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from conftest import arrays
 
 from larq_insta import data
+from larq_insta.data import records
 from larq_insta.data import tfds as ours
 from larq_insta.lite.errors import InputError
 
@@ -54,14 +55,6 @@ def test_photographs_of_tensorflow_datasets(tmp_path):
     assert (no_validation.train.size, no_validation.validation.size) == (20, 0)
 
 
-def test_imagenet_is_tested_on_its_validation_split():
-    sizes = {"train": 1000, "validation": 50, "test": 100}
-    splits = {name: SimpleNamespace(num_examples=size) for name, size in sizes.items()}
-    slices = ours._slices(splits, "imagenet2012:5.*.*", 0.1)
-    assert slices == {"train[:900]": 900, "train[900:]": 100, "validation": 50}
-    assert "test" in ours._slices(splits, "other", 0.1)
-
-
 @pytest.mark.parametrize(
     ("features", "message"),
     [
@@ -73,11 +66,6 @@ def test_imagenet_is_tested_on_its_validation_split():
 def test_other_kinds_of_data_sets_are_refused(features, message):
     with pytest.raises(InputError, match=message):
         ours._check_features("x", features)
-
-
-def test_data_sets_without_test_pictures_are_refused():
-    with pytest.raises(InputError, match="must have a train split and a test .*; x has train"):
-        ours._slices({"train": SimpleNamespace(num_examples=3)}, "x", 0.1)
 
 
 @pytest.fixture
@@ -95,7 +83,7 @@ def numbered(tmp_path):
         deserialize_example=lambda record, decoders: {"image": record, "label": 0}
     )
     info = SimpleNamespace(file_format=tfds.core.FileFormat.TFRECORD, features=features)
-    return ours._reader(SimpleNamespace(info=info), instructions)
+    return records.reader(SimpleNamespace(info=info), instructions)
 
 
 def test_files_are_read_in_the_order_of_the_seed(numbered):

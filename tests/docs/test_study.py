@@ -29,6 +29,7 @@ def build(cell):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", list(variants.cells(1)), ids=lambda cell: cell.name)
 def test_cells_build_and_start_as_the_static_network(cell):
     model = build(cell)

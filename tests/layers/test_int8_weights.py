@@ -71,6 +71,7 @@ def test_summary_counts_eight_bits(rng):
     assert plain.memory - rounded.memory == 24 * kernels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_the_int8_file_computes_what_was_trained(name, rng):
     images = rng.normal(size=(8, 16, 16, 3)).astype(np.float32)

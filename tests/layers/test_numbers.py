@@ -91,6 +91,7 @@ def test_a_large_map_has_the_mean_of_its_cubes(side, tolerance, rng):
     np.testing.assert_allclose(statistics.cube_mean(tf.constant(x)), expected, rtol=tolerance)
 
 
+@pytest.mark.slow
 def test_a_model_takes_large_batches_and_pictures(rng):
     model = models.InstaResNet18(
         input_shape=(None, None, 1), stem="small", include_top=False, filters=(4, 8)

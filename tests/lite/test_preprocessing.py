@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from larq_insta.data import fetching
 from larq_insta.data import preprocessing as graphs
 from larq_insta.lite import pictures
 from larq_insta.lite.preprocessing import Preprocessing
@@ -72,7 +73,8 @@ def test_photographs_are_resized_as_tensorflow_does(shape, size, resampling):
 def test_files_are_decoded_as_in_training(tmp_path, suffix, channels):
     path = tmp_path / f"picture.{suffix}"
     Image.fromarray(photograph(1, 120, 160)).save(path)
-    expected = graphs.decode(Preprocessing(8, channels), tf.io.read_file(str(path)))
+    contents = fetching.fetch(tf.constant(str(path)), channels)
+    expected = graphs.decode(Preprocessing(8, channels), contents)
     np.testing.assert_array_equal(pictures.read(path, channels), expected)
 
 

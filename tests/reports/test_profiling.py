@@ -7,7 +7,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import randomize, run
+from conftest import quick_first, randomize, run
 
 from larq_insta import models, profile
 from larq_insta.conversion import lowering
@@ -32,7 +32,7 @@ def printed(value, like):
     return f"{value / 10 ** int(exponent):.{decimals}f}e{exponent}"
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", quick_first(PUBLISHED))
 def test_published_costs_of_static_networks(name):
     weights, bops, flops, ops, size = PUBLISHED[name]
     costs = profile(models.get(name)())
@@ -57,10 +57,12 @@ def holds(**arguments):
     )
 
 
+@pytest.mark.slow
 def test_published_cost_of_the_plus_form():
     assert holds()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -99,7 +101,7 @@ def test_insta_operations_are_the_hand_counted_ones():
     assert plus.insta_operations == expected
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", quick_first(models.MODELS))
 def test_it_agrees_with_larq_wherever_both_count(name):
     model = models.get(name)(input_shape=(64, 64, 3), num_classes=10)
     costs, larq = profile(model), lq.models.ModelProfile(model)
@@ -184,6 +186,7 @@ def test_what_has_no_cost_is_refused():
         profile(models.ReActNet18(input_shape=(None, None, 3), include_top=False, filters=(4, 8)))
 
 
+@pytest.mark.slow
 def test_saved_operations_show_in_the_file(rng):
     """Fewer statistics: fewer means and multiplications in the flatbuffer, and fewer bytes."""
     settings = {"input_shape": (16, 16, 3), "stem": "small", "filters": (8, 16), "num_classes": 4}
@@ -209,6 +212,7 @@ def test_saved_operations_show_in_the_file(rng):
         assert profiles[smaller] < profiles[larger]
 
 
+@pytest.mark.slow
 def test_the_file_of_a_new_model_is_as_large_as_of_a_trained_one(rng):
     settings = {"input_shape": (16, 16, 3), "stem": "small", "filters": (8, 16), "num_classes": 4}
     model = models.InstaResNet18(**settings)

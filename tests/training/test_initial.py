@@ -8,11 +8,11 @@ from conftest import assert_same_weights, randomize, run, without_tracing
 
 from larq_insta import data, training
 from larq_insta.checkpoints import keras_files
+from larq_insta.checkpoints.initial import InitialWeights
 from larq_insta.layers import InstaThreshold
 from larq_insta.lite.card import Card
 from larq_insta.lite.errors import InputError
 from larq_insta.training.configuration import Configuration
-from larq_insta.training.initial import InitialWeights
 from larq_insta.training.trainer import Trainer, trained_weights
 
 FORM = {"filters": [4, 4], "pad_values": 0.0}
@@ -74,6 +74,7 @@ def test_an_instance_aware_model_starts_as_the_static_one_it_comes_from(static, 
     np.testing.assert_allclose(model(x), keras_files.load(static)(x), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_first_step_trains_what_is_new_and_the_second_all(static, tmp_path):
     with without_tracing():
         training.train(configured(static), tmp_path / "out")
@@ -120,6 +121,7 @@ def test_wrong_values_are_one_line(options, words, tmp_path):
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_a_training_of_one_kind_of_weights_resumes(static, tmp_path, monkeypatch):
     whole = configured(static, epochs=2, steps=("both",), trainable="channelwise")
     fit = Trainer.fit

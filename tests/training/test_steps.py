@@ -205,6 +205,7 @@ def test_a_training_that_is_not_finite_names_update_layer_and_checkpoint(tmp_pat
     assert all(np.isfinite(weight).all() for weight in saved.values())
 
 
+@pytest.mark.slow
 def test_the_command_line_reaches_both_steps_and_the_teacher(tmp_path):
     tiny("ReActNetA", binary="neither").save(tmp_path / "teacher.keras")
     run(

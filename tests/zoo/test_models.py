@@ -7,7 +7,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import randomize
+from conftest import quick_first, randomize
 from zookeeper import configure
 
 from larq_insta import models
@@ -25,9 +25,9 @@ FORMS = [(name, {}) for name in SMALL_FILTERS] + [
     (name, {"plus": True, "threshold": {"normalization": "batch"}}) for name in BASELINES
 ]
 every_form = pytest.mark.parametrize(
-    ("name", "form"), FORMS, ids=[f"{n}{'-plus' if f else ''}" for n, f in FORMS]
+    ("name", "form"), quick_first(FORMS, 2), ids=[f"{n}{'-plus' if f else ''}" for n, f in FORMS]
 )
-every_model = pytest.mark.parametrize("name", SMALL_FILTERS)
+every_model = pytest.mark.parametrize("name", quick_first(SMALL_FILTERS, 2))
 
 
 def small(name, **kwargs):
@@ -70,6 +70,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plus", [False, True])
 @pytest.mark.parametrize("name", BASELINES)
 def test_binary_weights_and_macs_are_the_hand_counted_ones(name, plus):
@@ -148,7 +149,7 @@ def test_an_instance_does_not_depend_on_its_batch(name, form, rng):
     np.testing.assert_allclose(model(x), alone, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", quick_first(BASELINES))
 @pytest.mark.parametrize("plus", [False, True])
 def test_with_alpha_zero_it_is_its_static_baseline(name, plus, rng):
     baseline, insta = small(BASELINES[name]), small(name, plus=plus)
@@ -166,6 +167,7 @@ def test_with_alpha_zero_it_is_its_static_baseline(name, plus, rng):
     assert np.abs(insta(x) - baseline(x)).max() > 0
 
 
+@pytest.mark.slow
 @every_form
 def test_training_in_mixed_precision(name, form, rng):
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
@@ -181,7 +183,7 @@ def test_training_in_mixed_precision(name, form, rng):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", quick_first(BASELINES))
 def test_kinds_of_layers(name):
     def kinds(model, end):
         return {type(layer) for layer in model.layers if layer.name.endswith(end)}
@@ -207,7 +209,9 @@ def thresholds(model):
     return [layer for layer in model.layers if layer.name.endswith("_threshold")]
 
 
-@pytest.mark.parametrize(("name", "size"), [("InstaResNet18", 56), ("InstaMobileNetV1", 112)])
+@pytest.mark.parametrize(
+    ("name", "size"), quick_first([("InstaResNet18", 56), ("InstaMobileNetV1", 112)])
+)
 def test_all_but_the_largest_maps(name, size):
     """By default, and counted by sizes of tensors, not by what the model says of itself."""
     model = models.get(name)()
@@ -263,7 +267,7 @@ def test_a_network_of_one_size_has_no_smaller_maps():
         small("InstaResNet18", filters=(4,))
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", quick_first(BASELINES))
 def test_statistics_are_reused_where_the_width_stays(name):
     model = small(name, insta_blocks="all")
     for layer in model.layers:
@@ -279,7 +283,7 @@ def test_statistics_are_reused_where_the_width_stays(name):
     assert {x.statistic for x in model.layers if isinstance(x, InstaPReLU)} == {None, "cube_mean"}
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", quick_first(BASELINES))
 def test_reuse_with_static_prelus_or_none(name):
     static = small(name, prelu={"instance_aware": ()})
     own = small(name, reuse_statistics=False)
@@ -296,6 +300,7 @@ def test_layer_names_are_explicit(name):
     assert all(name.startswith("input_") for name in automatic)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["InstaResNet18", "InstaMobileNetV1"])
 @pytest.mark.parametrize("reuse", [True, False])
 def test_cubes_of_a_strange_picture_do_not_grow_without_bound(name, reuse, rng):
@@ -310,7 +315,7 @@ def test_cubes_of_a_strange_picture_do_not_grow_without_bound(name, reuse, rng):
 
 
 @every_model
-@pytest.mark.parametrize("size", [32, 33, 35, 47, 112, 113])
+@pytest.mark.parametrize("size", quick_first([33, 32, 35, 47, 112, 113], 2))
 def test_every_size_from_32_pixels_up(name, size):
     model = models.get(name)(input_shape=(size, size + 1, 3), filters=SMALL_FILTERS[name])
     assert model.output_shape == (None, 1000)
@@ -376,6 +381,7 @@ def test_unknown_model_is_told_the_nearest():
         models.get("x")
 
 
+@pytest.mark.slow
 @every_model
 def test_docstring_tables_are_true(name):
     row = r"\| (?:(base|plus) +\| )?[^|\n]*\| ([\d ]+) \| ([\d.]+) MiB"

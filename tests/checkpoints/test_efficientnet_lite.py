@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 
 from larq_insta import data
-from larq_insta.checkpoints import torch_files
+from larq_insta.checkpoints import efficientnet_lite, torch_files
 from larq_insta.data.preprocessing import photo_preprocessing
 from larq_insta.lite import pictures
 from larq_insta.lite.errors import InputError
-from larq_insta.training import distillation, efficientnet_lite
+from larq_insta.training import distillation
 
 
 def needs(package, command):
