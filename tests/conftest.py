@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from larq_insta import models
 from larq_insta.cli import cli
+from larq_insta.zoo import resnet18
 
 TINY = ("InstaMobileNetV1", "--filters", "4,4", "--insta-blocks", "all")
 """The network of `tiny` for the command line."""
@@ -153,6 +154,14 @@ def tiny(name="InstaMobileNetV1", **arguments):
     if name.startswith("Insta"):
         settings["insta_blocks"] = "all"
     return models.get(name)(**{**settings, **arguments})
+
+
+@pytest.fixture(scope="module")
+def short_stages():
+    """Two blocks a stage of a ResNet instead of four; two have all that four do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resnet18, "BLOCKS_PER_STAGE", 2)
+        yield
 
 
 @contextmanager
