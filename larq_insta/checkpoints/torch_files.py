@@ -1,62 +1,50 @@
 """Reads the tensors of PyTorch checkpoints, without PyTorch and without running anything.
 
-Such a file is a pickle, which may name anything that Python can import and call it. Here a
-name stands for nothing but a record of our own: tensors are records until their places in
-the file are checked, and every name that no tensor needs is refused.
+What was pickled is read by `torch_pickles`; here tensors get their numbers.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
-import pickletools
 import zipfile
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from larq_insta.checkpoints.torch_pickles import UPPER_HALVES, Storage, Tensor, are_counts, load
 from larq_insta.lite.errors import InputError, first_line
 
 _ZIP_START = b"PK\x03\x04"
 _LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 _LEGACY_VERSION = 1001
 _MOST_AXES = 32
-_MOST_OBJECTS = 2**20
 _MOST_SHARING = 4
-_DTYPES = {
-    "torch.DoubleStorage": "<f8",
-    "torch.FloatStorage": "<f4",
-    "torch.HalfStorage": "<f2",
-    "torch.LongStorage": "<i8",
-    "torch.IntStorage": "<i4",
-    "torch.ShortStorage": "<i2",
-    "torch.CharStorage": "<i1",
-    "torch.ByteStorage": "<u1",
-    "torch.BoolStorage": "?",
-}
+_STATES = ("state_dict", "model_state_dict", "model")
+"""Under which of its keys a checkpoint has its tensors, if it says more than these."""
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a state dict that `torch.save` has written, by their names.
 
     Takes PyTorch's zip format and the one before 1.6, a state dict itself or one under the
-    key `state_dict`; where all names begin with `module.`, that is left out.
+    key `state_dict`, `model_state_dict` or `model`, or the only one; where all names begin
+    with `module.`, that is left out. What else there is, such as options, is not looked at.
 
     # Arguments
         path: The file.
 
     # Returns
-        Contiguous arrays of the tensors' shapes and types: float16, float32, float64, bool,
-        uint8, or signed integers of 8 to 64 bits.
+        Contiguous arrays of the tensors' shapes and types: float16, float32 (also for
+        bfloat16), float64, bool, uint8, or signed integers of 8 to 64 bits.
 
     # Raises
         InputError: if the file is missing, damaged, of another kind or byte order; if it
-            names anything but tensors, or the state dict holds anything else; if a tensor
-            reaches beyond its storage or has more elements than it, or all tensors
-            together more than four times the bytes of all storages.
+            names anything but tensors and known remarks, or the state dict holds anything
+            but tensors; if a tensor reaches beyond its storage or has more elements than it,
+            or all tensors together more than four times the bytes of all storages.
 
     # References
         - [PyTorch: serialization
@@ -67,29 +55,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # damaged pickles and archives fail in any way
         raise InputError(
             f"Weights must be a whole PyTorch state dict; {path} is not one "
-            f"({first_line(error)}): get the file again, or save it by torch.save."
+            f"({first_line(error)}): get the file again, or save model.state_dict() by torch.save."
         ) from error
-
-
-class _Storage(NamedTuple):
-    """`length` numbers in a row that the file has under `key`."""
-
-    dtype: str
-    key: str
-    length: int
-
-    @property
-    def nbytes(self) -> int:
-        return self.length * np.dtype(self.dtype).itemsize
-
-
-class _Tensor(NamedTuple):
-    """A view of a storage, as the file claims it: in elements, not yet checked."""
-
-    storage: _Storage
-    offset: Any
-    size: Any
-    stride: Any
 
 
 _Content: TypeAlias = tuple[Any, dict[str, np.ndarray]]
@@ -122,7 +89,7 @@ def _read_zip(data: bytes) -> _Content:
         byte_order = f"{root}byteorder"
         if byte_order in archive.namelist() and _member(archive, byte_order) != b"little":
             raise ValueError("its byte order is not little-endian")
-        content, storages = _load(BytesIO(_member(archive, names[0])), len(data))
+        content, storages = load(BytesIO(_member(archive, names[0])), len(data))
         return content, {
             key: _values(storage, _member(archive, f"{root}data/{key}"))
             for key, storage in storages.items()
@@ -139,11 +106,11 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 def _read_legacy(data: bytes) -> _Content:
     file = BytesIO(data)
     file.seek(len(_LEGACY_START))
-    (version, _), (system, _) = _load(file), _load(file)
+    (version, _), (system, _) = load(file), load(file)
     if version != _LEGACY_VERSION or system["little_endian"] is not True:
         raise ValueError("its version is unknown or its byte order not little-endian")
-    content, storages = _load(file, len(data))
-    keys, _ = _load(file)
+    content, storages = load(file, len(data))
+    keys, _ = load(file)
     if sorted(keys) != sorted(storages):
         raise ValueError("its list of storages is not that of its tensors")
     return content, {
@@ -151,118 +118,66 @@ def _read_legacy(data: bytes) -> _Content:
     }
 
 
-def _next_storage(file: BytesIO, storage: _Storage) -> bytes:
+def _next_storage(file: BytesIO, storage: Storage) -> bytes:
     if int.from_bytes(file.read(8), "little", signed=True) != storage.length:
         raise ValueError(f"its storage {storage.key!r} is of another size than claimed")
     return file.read(storage.nbytes)
 
 
-def _values(storage: _Storage, data: bytes) -> np.ndarray:
+def _values(storage: Storage, data: bytes) -> np.ndarray:
     if len(data) != storage.nbytes:
         raise ValueError(
             f"its storage {storage.key!r} must have {storage.nbytes} bytes and has {len(data)}"
         )
-    return np.frombuffer(data, storage.dtype)
+    values = np.frombuffer(data, storage.dtype)
+    if storage.kind == UPPER_HALVES:
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values
 
 
-def _load(file: BytesIO, room: int = 0) -> tuple[Any, dict[str, _Storage]]:
-    """The next pickle and the storages it names, which must have at most `room` bytes."""
-    start = file.tell()
-    for opcode, argument, _ in pickletools.genops(file):
-        # Unpickling makes room for the highest number, so that few bytes would fill the memory.
-        if opcode.name in ("PUT", "LONG_BINPUT") and (argument or 0) > _MOST_OBJECTS:
-            raise ValueError("it numbers more objects than a state dict has")
-    file.seek(start)
-    unpickler = _Unpickler(file)
-    content = unpickler.load()
-    if sum(storage.nbytes for storage in unpickler.storages.values()) > room:
-        raise ValueError("its storages are larger than the file")
-    return content, unpickler.storages
-
-
-class _Unpickler(pickle.Unpickler):
-    """Imports nothing, and calls nothing but what `_CALLABLES` has."""
-
-    def __init__(self, file: BytesIO) -> None:
-        super().__init__(file, encoding="utf-8")
-        self.storages: dict[str, _Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        full_name = f"{module}.{name}"
-        if full_name in _DTYPES:
-            return full_name
-        if full_name in _CALLABLES:
-            return _CALLABLES[full_name]
-        raise ValueError(f"it names {full_name!r}, which no supported tensor needs")
-
-    def persistent_load(self, identity: Any) -> _Storage:
-        kind, type_name, key, _device, length, *view = identity
-        if kind != "storage" or type_name not in _DTYPES or view not in ([], [None]):
-            raise ValueError("it refers to something else than a storage")
-        if type(key) is not str or not _are_counts(length):
-            raise ValueError("it has a storage without a name or a size")
-        storage = _Storage(_DTYPES[type_name], key, length)
-        if self.storages.setdefault(key, storage) != storage:
-            raise ValueError(f"it claims two kinds or sizes of the storage {key!r}")
-        return storage
-
-
-class _Callable(NamedTuple):
-    """Something that a pickle may call; being a tuple, it has no attributes to set."""
-
-    make: Callable[..., Any]
-
-    def __call__(self, *args: Any) -> Any:
-        return self.make(*args)
-
-
-class _OrderedDict(dict):
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        """Forgets the versions of modules, which state dicts have as an attribute."""
-
-
-def _tensor(
-    storage: Any, offset: Any, size: Any, stride: Any, _requires_grad: Any, _hooks: Any
-) -> _Tensor:
-    if not isinstance(storage, _Storage):
-        raise TypeError("it has a tensor without a storage")
-    return _Tensor(storage, offset, size, stride)
-
-
-def _parameter(tensor: Any, _requires_grad: Any, _hooks: Any) -> Any:
-    return tensor
-
-
-_CALLABLES = {
-    "collections.OrderedDict": _Callable(_OrderedDict),
-    "torch._utils._rebuild_tensor_v2": _Callable(_tensor),
-    "torch._utils._rebuild_parameter": _Callable(_parameter),
-}
-
-
-def _state_dict(content: Any) -> dict[str, _Tensor]:
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
+def _state_dict(content: Any) -> dict[str, Tensor]:
+    state = _within(content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not state:
         raise ValueError("it holds no dictionary of tensors")
     if not all(type(name) is str for name in state):
         raise ValueError("its tensors' names are not all text")
     for name, value in state.items():
-        if not isinstance(value, _Tensor):
-            raise ValueError(f"its entry {name!r} is no tensor but {type(value).__name__}")
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__.lstrip("_")
+            raise ValueError(f"its entry {name!r} is no tensor but {kind}")
     if all(name.startswith("module.") for name in state):
         return {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return state
 
 
-def _array(name: str, tensor: _Tensor, values: np.ndarray) -> np.ndarray:
+def _within(content: dict[str, Any]) -> Any:
+    """The state dict of a checkpoint, which may be all of it."""
+    known = [content[key] for key in _STATES if isinstance(content.get(key), dict)]
+    if known or any(isinstance(value, Tensor) for value in content.values()):
+        return known[0] if known else content
+    found = [key for key, value in content.items() if _are_tensors(value)]
+    if len(found) > 1:
+        raise ValueError(
+            f"it has tensors under {', '.join(map(repr, found))}, none of which is known"
+        )
+    return content[found[0]] if found else content.get(_STATES[0], content)
+
+
+def _are_tensors(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(part, Tensor) for part in value.values())
+    )
+
+
+def _array(name: str, tensor: Tensor, values: np.ndarray) -> np.ndarray:
     """A copy of what the tensor shows of its storage's `values`, if it lies within them."""
     offset, size, stride = tensor.offset, tensor.size, tensor.stride
     if (
         type(size) is not tuple
         or type(stride) is not tuple
-        or not _are_counts(offset, *size, *stride)
+        or not are_counts(offset, *size, *stride)
     ):
         raise ValueError(f"its tensor {name!r} has no valid offset, size and stride")
     if len(size) != len(stride) or len(size) > _MOST_AXES:
@@ -275,7 +190,3 @@ def _array(name: str, tensor: _Tensor, values: np.ndarray) -> np.ndarray:
     # Where an axis has one element, its stride is free; NumPy takes no arbitrary ones.
     steps = [step * values.itemsize * (n > 1) for n, step in zip(size, stride, strict=True)]
     return np.lib.stride_tricks.as_strided(values[offset:], size, steps, writeable=False).copy()
-
-
-def _are_counts(*numbers: Any) -> bool:
-    return all(type(number) is int and number >= 0 for number in numbers)

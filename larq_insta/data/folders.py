@@ -47,6 +47,8 @@ def load(root: Path, pre: Preprocessing, kind: str | None, validation_share: flo
     layout = _layout(root, validation_share)
     names = _class_names(layout.parts)
     arrays = {part: folder.pictures() for part, folder in layout.parts.items()}
+    if "test" in arrays:  # else they are mixed when the test pictures are drawn
+        arrays = {part: splits.mixed(*pictures) for part, pictures in arrays.items()}
     train, validation, test = splits.of_arrays(arrays, names, validation_share)
     remarks = [words for folder in layout.parts.values() for words in folder.remarks()]
     things = all(_IMAGENET_CLASS.fullmatch(name) for name in names)

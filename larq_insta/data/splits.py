@@ -61,6 +61,12 @@ def of_arrays(
     )
 
 
+def mixed(items: np.ndarray, labels: np.ndarray) -> Arrays:
+    """In another order than class by class, so that any first ones are of many classes."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    return items[order], labels[order]
+
+
 def in_three(
     labels: np.ndarray, names: Sequence[str], validation_share: float, tested: bool
 ) -> tuple[Places, Places, Places]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -95,25 +96,34 @@ def locked(folder: Path) -> Iterator[bool]:
 
 def _lock_file(path: Path) -> tuple[int, bool]:
     """Opens and locks a file, which unlike a folder can be locked over a network, too."""
+    access = os.O_RDONLY  # else nobody could make the disk read-only meanwhile
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT)
+        lock = os.open(path, access | os.O_CREAT, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.read(lock, 1000).decode(errors="replace")
             os.close(lock)
             raise InputError(
-                f"One process at a time may work in a folder; {holder or 'another'} does in "
+                f"One process at a time may work in a folder; {_holder(path)} does in "
                 f"{path.parent}: wait until it has ended, or choose another folder."
             ) from error
-        except OSError:
-            return lock, False
-        if os.fstat(lock).st_nlink:
-            with suppress(OSError):  # no room, but the lock holds
-                os.ftruncate(lock, 0)
-                os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
-            return lock, True
-        os.close(lock)  # removed by the process before
+        except OSError as error:
+            if error.errno != errno.EBADF or access == os.O_RDWR:
+                return lock, False
+            access = os.O_RDWR  # as NFS demands of locks
+        else:
+            if os.fstat(lock).st_nlink:
+                with suppress(OSError):  # no room, but the lock holds
+                    path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+                return lock, True
+        os.close(lock)  # or the process before has removed it
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")[:100] or "another"
+    except OSError:
+        return "another"
 
 
 def _remove(path: Path) -> None:

@@ -61,6 +61,17 @@ def test_every_layout_is_understood(tmp_path, parts, expected, note):
     )
 
 
+@pytest.mark.parametrize("parts", ["train test", "train valid test"])
+@pytest.mark.parametrize("share", [0, 0.1])
+def test_the_first_pictures_of_every_part_are_of_all_classes(tmp_path, parts, share):
+    # `convert`, `inspect` and TensorBoard look at these, and caches on disk keep the order.
+    fill(tmp_path, {f"{part}/{name}": 40 for part in parts.split() for name in "abc"})
+    dataset = load(tmp_path, validation_share=share)
+    for split in (dataset.train, dataset.validation, dataset.test):
+        labels = [int(label) for _, label in split.examples.take(12)]
+        assert set(labels) == ({0, 1, 2} if split.size else set())
+
+
 def test_without_a_validation_share_nothing_validates(tmp_path):
     fill(tmp_path, {f"{part}/{name}": 5 for part in ("train", "val", "test") for name in "ab"})
     assert sizes(load(tmp_path, validation_share=0)) == [10, 0, 10]

@@ -1,7 +1,9 @@
 """A training belongs to its pictures, and its folder to one process."""
 
+import errno
 import fcntl
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -237,6 +239,26 @@ def test_a_lock_that_is_removed_while_waiting_is_made_anew(tmp_path, monkeypatch
         assert path.exists()
         with pytest.raises(InputError, match="One process"), writing.locked(tmp_path):
             pass
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_files_are_locked_near_and_far(tmp_path, monkeypatch, network):
+    original, accesses = fcntl.flock, []
+
+    def lock(file, how):
+        access = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if network and access == os.O_RDONLY:
+            raise OSError(errno.EBADF, "as NFS says")
+        accesses.append(access)
+        original(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with writing.locked(tmp_path) as holds:
+        assert holds
+        with pytest.raises(InputError, match=r"; process \d+ on "), writing.locked(tmp_path):
+            pass
+    # Read only where that will do: disks cannot become so while a file is open for writing.
+    assert set(accesses) == {os.O_RDWR if network else os.O_RDONLY}
 
 
 def test_without_locks_it_is_said(tmp_path, monkeypatch, training_in):
