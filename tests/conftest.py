@@ -4,6 +4,7 @@ import csv
 import gc
 import io
 import os
+import re
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from click.testing import CliRunner
 
 from larq_insta import models
 from larq_insta.cli import cli
+from larq_insta.zoo import resnet18
 
 TINY = ("InstaMobileNetV1", "--filters", "4,4", "--insta-blocks", "all")
 """The network of `tiny` for the command line."""
@@ -69,6 +71,15 @@ def run(*arguments, code=0):
         raise result.exception
     assert result.exit_code == code, result.output
     return result.output
+
+
+def assert_refused(call, message):
+    """With an error that says so, in one line; `.*` in the message stands for anything."""
+    with pytest.raises((ValueError, TypeError)) as error:
+        call()
+    pattern = ".*".join(re.escape(part) for part in message.split(".*"))
+    lines = str(error.value).splitlines()  # Keras adds its own around those of calls
+    assert any(re.search(pattern, line) for line in lines), lines
 
 
 def log(folder):
@@ -143,6 +154,14 @@ def tiny(name="InstaMobileNetV1", **arguments):
     if name.startswith("Insta"):
         settings["insta_blocks"] = "all"
     return models.get(name)(**{**settings, **arguments})
+
+
+@pytest.fixture(scope="module")
+def short_stages():
+    """Two blocks a stage of a ResNet instead of four; two have all that four do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resnet18, "BLOCKS_PER_STAGE", 2)
+        yield
 
 
 @contextmanager

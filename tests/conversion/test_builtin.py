@@ -22,8 +22,11 @@ RESOLVERS = tf.lite.experimental.OpResolverType
 XNNPACK = {True: RESOLVERS.BUILTIN, False: RESOLVERS.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
 MODELS = {
     "InstaResNet18": {"filters": (32, 64)},
-    "InstaMobileNetV1": {"filters": (8, 16, 16, 32)},
+    "InstaMobileNetV1": {"filters": (8, 8, 16)},
 }
+
+
+pytestmark = pytest.mark.usefixtures("short_stages")
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,9 @@ SMALLER = KINDS[1:]
 CHANNEL_AXIS = {(3, 3, 16, 32): 3, (3, 3, 32, 1): 2, (32, 48): 1}  # in Keras's filters
 
 
+pytestmark = pytest.mark.usefixtures("short_stages")
+
+
 @pytest.fixture(autouse=True)
 def _few_eager_functions():
     tf.keras.backend.clear_session()
@@ -194,7 +197,7 @@ def test_binary_filters_are_untouched(content):
             if model.operatorCodes[operator.opcodeIndex].customCode == b"LceBconv2d"
         ]
 
-    assert len(binary(content)) == 8
+    assert len(binary(content)) == 4
     assert binary(store(content, "int8")) == binary(content)
 
 

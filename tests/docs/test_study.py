@@ -1,6 +1,7 @@
 """The study's cells, runner and report; all but one cell are trained by hand."""
 
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -29,11 +30,15 @@ def build(cell):
     )
 
 
+build_once = functools.cache(build)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_stages")
 @pytest.mark.parametrize("cell", list(variants.cells(1)), ids=lambda cell: cell.name)
 def test_cells_build_and_start_as_the_static_network(cell):
     model = build(cell)
-    static = build(dataclasses.replace(cell, variant="static"))
+    static = build_once(dataclasses.replace(cell, variant="static"))
     shared = {weight.name: weight for weight in model.weights}
     for weight in static.weights:
         if weight.name in shared:

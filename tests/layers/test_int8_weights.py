@@ -20,6 +20,9 @@ KINDS = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("short_stages")
+
+
 def trained(name, rng, rounded="int8", **arguments):
     model = models.get(name)(**SMALL, **KINDS[name], float_weights=rounded, **arguments)
     randomize(model, rng, 0.05)

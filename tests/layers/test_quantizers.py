@@ -81,7 +81,7 @@ def test_works_in_larq_layers(make, shape, quantizer, rng):
     assert isinstance(layer.input_quantizer, InstaSign)
     assert layer.input_quantizer.precision == 1
     assert any("alpha" in weight.name for weight in model.trainable_weights)
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)
     x = rng.normal(size=(4, *shape)).astype(np.float32)
     model.fit(x, np.zeros((4, *model.output_shape[1:])), verbose=0)
 

@@ -7,103 +7,25 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import quick_first, randomize, run
+from conftest import randomize, run
 
 from larq_insta import models, profile
 from larq_insta.conversion import lowering
 from larq_insta.layers import InstaPReLU, InstaThreshold
 from larq_insta.layers.quantizers import InstaSign
-from larq_insta.reports import cost_plot
-from larq_insta.reports.profiling import MIB
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.graph import Graph
 
-# Of ../shared/paper.md, section 4, as printed.
-PUBLISHED = {
-    "ReActNet18": (10_985_472, "1.676e9", "1.378e8", "1.640e8", None),
-    "ReActNetA": (28_253_184, "4.817e9", "0.1186e8", "0.871e8", "7.4"),
+FILTERS = {
+    name: (8, 8, 16) if "Mobile" in name or name == "ReActNetA" else (8, 16)
+    for name in models.MODELS
 }
+pytestmark = pytest.mark.usefixtures("short_stages")
 
 
-def printed(value, like):
-    """`value` with the digits of a printed figure such as 0.871e8."""
-    digits, exponent = like.split("e")
-    decimals = len(digits.partition(".")[2])
-    return f"{value / 10 ** int(exponent):.{decimals}f}e{exponent}"
-
-
-@pytest.mark.parametrize("name", quick_first(PUBLISHED))
-def test_published_costs_of_static_networks(name):
-    weights, bops, flops, ops, size = PUBLISHED[name]
-    costs = profile(models.get(name)())
-    total = costs.total
-    assert total.binary_weights == weights
-    assert printed(total.bops, bops) == bops
-    assert printed(total.flops, flops) == flops
-    assert printed(total.ops, ops) == ops
-    assert size is None or f"{costs.size / MIB:.1f}" == size
-    assert total.insta_operations == 0
-
-
-def holds(**arguments):
-    """Whether InstaMobileNetV1's plus form has the published cost with these arguments."""
-    costs = profile(models.InstaMobileNetV1(plus=True, **arguments))
-    total = costs.total
-    return (
-        f"{costs.size / MIB:.1f}" == "8.9"
-        and printed(total.bops, "4.82e9") == "4.82e9"
-        and abs(total.flops - 0.20e8) <= 0.01e8
-        and abs(total.ops - 0.96e8) <= 0.01e8
-    )
-
-
-@pytest.mark.slow
-def test_published_cost_of_the_plus_form():
-    assert holds()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"insta_blocks": "all"},
-        {"reuse_statistics": False},
-        {"insta_blocks": "all", "reuse_statistics": False},
-        {"threshold": {"reduction_ratio": 16}},
-        {"threshold": {"reduction_ratio": 64}},
-    ],
-    ids=str,
-)
-def test_other_settings_of_the_plus_form_do_not_have_that_cost(arguments):
-    assert not holds(**arguments)
-
-
-def test_insta_operations_are_the_hand_counted_ones():
-    inputs = [(56, 64)] * 4 + [(56, 64)] + [(28, 128)] * 4 + [(14, 256)] * 4 + [(7, 512)] * 3
-    outputs = [(56, 64)] * 4 + [(28, 128)] * 4 + [(14, 256)] * 4 + [(7, 512)] * 4
-
-    def statistics(maps):
-        return sum(2 * side**2 * channels + channels for side, channels in maps)
-
-    def channels(maps):
-        return sum(channels for _, channels in maps)
-
-    everywhere = profile(models.InstaResNet18(insta_blocks="all", reuse_statistics=False)).total
-    expected = statistics(inputs) + statistics(outputs) + channels(inputs) + channels(outputs)
-    assert everywhere.insta_operations == expected
-
-    plus = profile(models.InstaResNet18(plus=True)).total
-    inputs, outputs = inputs[5:], outputs[5:]  # of the 56 x 56 maps five are read
-    widening = [maps for before, maps in zip(inputs, outputs, strict=True) if before[1] != maps[1]]
-    branches = sum(2 * width * (width // 32) for _, width in inputs)
-    expected = statistics(inputs) + statistics(widening)
-    expected += channels(inputs) + channels(outputs) + branches
-    assert plus.insta_operations == expected
-
-
-@pytest.mark.parametrize("name", quick_first(models.MODELS))
+@pytest.mark.parametrize("name", models.MODELS)
 def test_it_agrees_with_larq_wherever_both_count(name):
-    model = models.get(name)(input_shape=(64, 64, 3), num_classes=10)
+    model = models.get(name)(input_shape=(64, 64, 3), num_classes=10, filters=FILTERS[name])
     costs, larq = profile(model), lq.models.ModelProfile(model)
     for layer, theirs in zip(costs.layers, larq.layer_profiles, strict=True):
         assert layer.name == theirs.name
@@ -186,7 +108,6 @@ def test_what_has_no_cost_is_refused():
         profile(models.ReActNet18(input_shape=(None, None, 3), include_top=False, filters=(4, 8)))
 
 
-@pytest.mark.slow
 def test_saved_operations_show_in_the_file(rng):
     """Fewer statistics: fewer means and multiplications in the flatbuffer, and fewer bytes."""
     settings = {"input_shape": (16, 16, 3), "stem": "small", "filters": (8, 16), "num_classes": 4}
@@ -199,10 +120,10 @@ def test_saved_operations_show_in_the_file(rng):
             profiles[blocks, reuse] = profile(model).total.insta_operations
     means = {key: count["MEAN"] for key, count in counts.items()}
     assert means == {
-        ("all", False): 16,
-        ("all", True): 8 + 1,  # the PReLU of the widening block keeps its own
-        ("all_but_largest_maps", False): 6,
-        ("all_but_largest_maps", True): 3,
+        ("all", False): 8,
+        ("all", True): 4 + 1,  # the PReLU of the widening block keeps its own
+        ("all_but_largest_maps", False): 2,
+        ("all_but_largest_maps", True): 1,
     }
     for smaller, larger in (
         (("all", True), ("all", False)),
@@ -212,7 +133,6 @@ def test_saved_operations_show_in_the_file(rng):
         assert profiles[smaller] < profiles[larger]
 
 
-@pytest.mark.slow
 def test_the_file_of_a_new_model_is_as_large_as_of_a_trained_one(rng):
     settings = {"input_shape": (16, 16, 3), "stem": "small", "filters": (8, 16), "num_classes": 4}
     model = models.InstaResNet18(**settings)
@@ -238,7 +158,7 @@ def test_summary_prints_the_sums():
     total = next(line for line in output.splitlines() if line.startswith("total"))
     numbers = [costs.total.binary_weights, costs.total.bops, costs.total.insta_operations]
     assert all(f"{number:,}" in total for number in numbers)
-    assert "stage2_block4_prelu" in output
+    assert "stage2_block2_prelu" in output
     assert f"= {costs.total.ops:.4g}" in output
     assert "As a .tflite file 0.0" in output
 
@@ -249,7 +169,7 @@ def test_summary_as_json_with_selection_and_reuse():
 
     assert total("--insta-blocks", "all")["insta_operations"] > total()["insta_operations"]
     assert total("--no-reuse")["insta_operations"] > total()["insta_operations"]
-    only = total("--insta-blocks", "stage2_block3,stage2_block4")
+    only = total("--insta-blocks", "stage2_block2")
     assert 0 < only["insta_operations"] < total()["insta_operations"]
     everything = json.loads(run("summary", *SMALL, "--json"))
     assert sum(layer["bops"] for layer in everything["layers"]) == everything["total"]["bops"]
@@ -262,17 +182,6 @@ def test_the_plot_is_written_whole(suffix, tmp_path):
     start = path.read_bytes()[:200]
     assert start.startswith(b"\x89PNG") if suffix == "png" else b"<?xml" in start
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_plot_shows_every_cost():
-    costs = profile(models.InstaResNet18(plus=True))
-    (axes,) = cost_plot.draw(costs).axes
-    lengths = [sum(bar.get_width() for bar in part) for part in axes.containers]
-    total = costs.total
-    expected = [total.bops / 64, total.macs, total.insta_operations]
-    np.testing.assert_allclose(lengths, np.divide(expected, 1e6))
-    labels = [text.get_text() for text in axes.get_yticklabels()]
-    assert labels == [layer.name for layer in costs.layers if layer.ops]
 
 
 def test_bad_plots_are_refused(tmp_path, monkeypatch):

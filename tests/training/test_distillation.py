@@ -13,6 +13,8 @@ from larq_insta.training.distillation import Distillation, Teacher, attention_ta
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("short_stages")
+
 
 @pytest.fixture(scope="module")
 def digits():
@@ -57,7 +59,7 @@ def test_attention_is_matched_at_the_last_activation_of_each_size(batch):
     pictures, labels, logits = batch
     student, model = network("InstaResNet18"), network(binary="neither")
     taps = attention_taps(student, model)
-    assert taps == ("stage1_block4_prelu", "stage2_block4_prelu")
+    assert taps == ("stage1_block2_prelu", "stage2_block2_prelu")
     teacher = Teacher(model, lambda x: tf.cast(x, tf.float32) / 255)
     x = tf.cast(pictures, tf.float32) / 255
     features = [tf.keras.Model(student.inputs, student.get_layer(t).output)(x) for t in taps]
@@ -77,7 +79,7 @@ def test_attention_is_matched_at_the_last_activation_of_each_size(batch):
 
 
 def test_attention_needs_the_same_layers():
-    with pytest.raises(InputError, match="stage1_block4_prelu.*has None"):
+    with pytest.raises(InputError, match="stage1_block2_prelu.*has None"):
         attention_taps(network(), network("ReActNetA", filters=(4, 8)))
     with pytest.raises(InputError, match=r"\(None, 8, 8, 4\) it has \(None, 8, 8, 6\)"):
         attention_taps(network(), network(filters=(6, 12)))
