@@ -3,18 +3,16 @@
     python benchmarks/latency.py
 
 Each model has random weights. "plain" is what `lce.convert_keras_model` makes, the others are
-what `larq-insta convert` makes. All are timed in this process with Larq Compute Engine's
-interpreter and XNNPACK, taking turns in another order each turn; with one thread with its
-indirect kernels, which know but one. Printed are medians, where 90 % of the times lie, and the
-median of each turn's ratio to the topology's plain baseline with its 95 % bootstrap interval.
+what `larq-insta convert` makes. All are timed in this process by larq-insta-runtime (`runtime.py`
+has Larq Compute Engine's interpreter beside it), taking turns in another order each turn. Printed
+are medians, where 90 % of the times lie, and the median of each turn's ratio to the topology's
+plain baseline with its 95 % bootstrap interval.
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from datetime import datetime, timezone
-from pathlib import Path
 
 import click
 import larq_compute_engine as lce
@@ -26,6 +24,7 @@ from intervals import median_interval
 from larq_insta import models, weights
 from larq_insta.conversion import builtin, float_weights, folding, lowering
 from larq_insta_runtime.benchmarking import Stopwatch
+from larq_insta_runtime.comparing import processor
 from larq_insta_runtime.graph import Graph
 
 YARDSTICKS = (lqz.sota.QuickNet, lqz.literature.BinaryResNetE18, lqz.literature.RealToBinaryNet)
@@ -91,14 +90,6 @@ def row(name: str, content: bytes, seconds: np.ndarray, ratio: np.ndarray | None
         f"{'' if ratio is None else median_interval(ratio)} | "
         f"{Graph(content).traffic / 1e6:.1f} | {len(content) / 1e6:.2f} |"
     )
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
 
 
 @click.command()
