@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from larq_insta_runtime.delegate import kernels, load_delegate
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["kernels", "load_delegate"]
+from larq_insta_runtime.delegate import kernels, load_delegate
+from larq_insta_runtime.version import __version__
+
+if TYPE_CHECKING:
+    from larq_insta_runtime.running import LiteModel as Model
+
+__all__ = ["Model", "__version__", "kernels", "load_delegate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Model":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from larq_insta_runtime.running import LiteModel  # which reads pictures, too
+
+    return LiteModel

@@ -16,7 +16,7 @@ from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.version import __version__
 
 if TYPE_CHECKING:
-    from larq_insta_runtime.running import Model
+    from larq_insta_runtime.running import Classifier
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,7 +53,7 @@ def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
     predict_each(open_file(file, processes=1), pictures, top)
 
 
-def predict_each(model: Model, pictures: Sequence[Path], top: int) -> None:
+def predict_each(model: Classifier, pictures: Sequence[Path], top: int) -> None:
     """Tells each picture's classes.
 
     # Raises

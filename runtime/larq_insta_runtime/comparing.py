@@ -80,14 +80,14 @@ def _machine(larq: bool) -> dict[str, Any]:
         "kernels": (os.environ.get("LARQ_INSTA_KERNELS") or delegate.kernels()[0])
         if larq
         else "LiteRT's",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions | {"python": platform.python_version()},
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """Its name, as far as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()

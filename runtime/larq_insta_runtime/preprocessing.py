@@ -65,13 +65,13 @@ class Preprocessing:
             "resampling": (self.resampling in ("bilinear", "bicubic"), "'bilinear' or 'bicubic'"),
         }
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, path: str | Path) -> np.ndarray:
         """A picture's file as a normalized image `(size, size, channels)`; see `pictures.read`.
 
         # Raises
             InputError: if it is no picture.
         """
-        return self.normalize(self.resize(pictures.read(path, self.channels)))
+        return self.normalize(self.resize(pictures.read(Path(path), self.channels)))
 
     def resize(self, image: np.ndarray) -> np.ndarray:
         """uint8 `(height, width, channels)` to uint8 `(size, size, channels)`."""

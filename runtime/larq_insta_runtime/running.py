@@ -20,7 +20,7 @@ _ROUNDING = 1e-3
 """Of probabilities' sums."""
 
 
-class Model(Protocol):
+class Classifier(Protocol):
     """A network with its card; `LiteModel` is one, and so is a checkpoint."""
 
     card: Card
@@ -41,7 +41,8 @@ class LiteModel:
         InputError: if the file is missing, damaged, or not written by larq_insta.
     """
 
-    def __init__(self, path: Path, processes: int = 0) -> None:
+    def __init__(self, path: str | Path, processes: int = 0) -> None:
+        path = Path(path)
         content, graph = _read(path)
         card = Card.read(path)
         if card is None:
@@ -154,7 +155,7 @@ def _read(path: Path) -> tuple[bytes, Graph]:
     return content, checks.check(content, str(path))
 
 
-def accuracy(model: Model, batches: Iterable[tuple[Any, Any]]) -> tuple[float, int]:
+def accuracy(model: Classifier, batches: Iterable[tuple[Any, Any]]) -> tuple[float, int]:
     """Top-1 accuracy (0 to 1) and number of pictures, of batches of images and classes."""
     hits = [
         np.argmax(model.predict(np.asarray(images)), axis=-1) == np.asarray(labels)
@@ -164,7 +165,7 @@ def accuracy(model: Model, batches: Iterable[tuple[Any, Any]]) -> tuple[float, i
     return float(right.mean()), len(right)
 
 
-def answer(model: Model, image: np.ndarray, top: int = 3) -> str:
+def answer(model: Classifier, image: np.ndarray, top: int = 3) -> str:
     """The `top` most probable classes of a normalized image `(h, w, c)`, in words.
 
     # Raises

@@ -12,7 +12,7 @@ import numpy as np
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.listing import ClassFolders
 from larq_insta_runtime.naming import labels_by_name
-from larq_insta_runtime.running import Model
+from larq_insta_runtime.running import Classifier
 
 _BATCH = 256
 
@@ -33,7 +33,7 @@ def labelled_pictures(
     return [Path(os.fsdecode(path)) for path in paths], known[labels], classes.remarks()
 
 
-def test(model: Model, paths: list[Path], labels: np.ndarray) -> Iterator[tuple[int, int]]:
+def test(model: Classifier, paths: list[Path], labels: np.ndarray) -> Iterator[tuple[int, int]]:
     """How many of the next pictures there are, and how many of them the model knows.
 
     # Raises
