@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 import zipfile
+from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +59,21 @@ def quick_first(values, quick=1):
     values = list(values)
     slow = [pytest.param(*_as_arguments(x), marks=pytest.mark.slow) for x in values[quick:]]
     return values[:quick] + slow
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that nobody asked for are left out
+def pytest_collection_modifyitems(items):
+    """Of a test with `quick(n)`, n of its cases, spread over all, are quick, the others slow."""
+    cases = defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("quick")
+        if mark:
+            cases[item.parent, item.originalname, mark.args[0]].append(item)
+    for (_, _, quick), alike in cases.items():
+        kept = {n * len(alike) // quick for n in range(quick)}
+        for number, item in enumerate(alike):
+            if number not in kept:
+                item.add_marker("slow")
 
 
 def _as_arguments(value):

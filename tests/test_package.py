@@ -33,6 +33,7 @@ print("tensorflow" in sys.modules, "numpy" in sys.modules)
     assert output.splitlines()[-1] == "False False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["larq_insta, larq", "larq_insta, tensorflow"])
 def test_classes_are_registered_whatever_is_imported_first(order):
     code = f"""
@@ -71,6 +72,7 @@ def test_readme_is_short(pytestconfig):
     assert any("python -m pytest" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_python_examples_of_the_readme_run(pytestconfig):
     text = (pytestconfig.rootpath / "README.md").read_text()
     examples = re.findall(r"```python\n(.+?)```", text, flags=re.DOTALL)

@@ -46,6 +46,7 @@ def test_files_with_cards_answer_the_same(suffix, key, answers):
     assert model.card.versions["larq_insta"] == "0.1.0"
 
 
+@pytest.mark.slow
 def test_keras_finds_classes_where_they_were():
     # Layers alone: Larq takes no quantizer that is not registered before loading begins.
     code = """

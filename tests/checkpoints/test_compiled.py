@@ -44,6 +44,7 @@ def inside(model):
     return tf.keras.Model(inputs, tf.keras.Sequential([model, L.ReLU()])(inputs) * 2.0)
 
 
+@pytest.mark.quick(7)
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 @pytest.mark.parametrize("wrap", [lambda model: model, inside], ids=["alone", "inside"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -154,6 +155,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("function", PICTURES.values(), ids=PICTURES)
 def test_functions_that_compute_on_pictures_are_harmless(function, tmp_path):
     inputs = tf.keras.Input((8, 8, 3))

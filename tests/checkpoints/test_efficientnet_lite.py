@@ -53,6 +53,7 @@ def thousand_classes():
     return dataclasses.replace(data.load("digits"), class_names=names)
 
 
+@pytest.mark.slow
 @needs_weights
 @needs_photos
 def test_photographs_are_recognized(network):

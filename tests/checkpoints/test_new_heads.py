@@ -53,6 +53,7 @@ def test_a_checkpoint_of_as_many_classes_is_taken_whole(tmp_path):
     assert initial.remark(("a", "b", "c"), False).startswith("All weights are those of")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_classifier_is_one_for_any_classes(tmp_path):
     models.InstaResNet18(**TINY, include_top=False).save(tmp_path / "x.keras")
     model = models.InstaResNet18(**TINY, num_classes=3)
@@ -74,6 +75,7 @@ def test_the_trained_model_starts_a_training_by_its_name():
     assert (initial.preprocessing.size, initial.preprocessing.channels) == (28, 1)
 
 
+@pytest.mark.slow
 def test_a_training_on_other_classes_goes_all_the_way(trained, tmp_path):
     rng = np.random.default_rng(0)
     for name in ("left", "right"):
@@ -95,6 +97,7 @@ def test_a_training_on_other_classes_goes_all_the_way(trained, tmp_path):
     np.testing.assert_array_equal(*kernels)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_models_take_weights_for_other_classes_and_say_so(suffix, tmp_path):
@@ -117,6 +120,7 @@ def test_models_take_weights_for_other_classes_and_say_so(suffix, tmp_path):
     assert model.output_shape == (None, 3)
 
 
+@pytest.mark.slow
 def test_the_trained_model_learns_other_classes():
     with pytest.warns(UserWarning, match="is new, for 5 classes; .* which tells 10 apart"):
         model = models.InstaResNet18(weights="fashion_mnist", num_classes=5)

@@ -163,6 +163,7 @@ def test_all_forms_of_a_checkpoint_give_the_same_weights(name, tmp_path):
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("form", [{}, {"plus": True, "insta_blocks": "all"}])
 @pytest.mark.parametrize("name", quick_first(INSTA))
 def test_trained_alphas_become_zero_and_moments_stay(name, form, rng, tmp_path):
@@ -247,6 +248,7 @@ def test_what_does_not_fit_is_told_and_changes_nothing(message, unchanged, tmp_p
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [

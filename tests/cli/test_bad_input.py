@@ -288,6 +288,7 @@ def places(trained, converted, tmp_path_factory):
     }
 
 
+@pytest.mark.quick(40)
 @pytest.mark.parametrize(
     ("arguments", "message"), COMMANDS, ids=[" ".join(a).replace("\0", "0") for a, _ in COMMANDS]
 )

@@ -3,6 +3,7 @@
 import larq as lq
 import numpy as np
 import pytest
+from conftest import quick_first
 from networks import L, assert_equal, blocks, checked, classifier, pictures, q, side_by_side
 
 from larq_insta import InstaSign, InstaThreshold, RPReLU
@@ -53,13 +54,17 @@ NETWORKS = {
 }
 
 
+RUNTIMES = [("lce", True), ("tflite", True), ("tflite", False), ("lce", False)]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_what_is_equal_is_found_equal(network):
     assert_equal(checked(classifier(network)))
 
 
-@pytest.mark.parametrize(("runtime", "fold"), [("tflite", True), ("tflite", False), ("lce", False)])
-def test_and_by_every_runtime_folded_or_not(runtime, fold):
+@pytest.mark.parametrize(("runtime", "fold"), quick_first(RUNTIMES))
+def test_together_too_and_by_every_runtime_folded_or_not(runtime, fold):
     assert_equal(checked(classifier(side_by_side(*NETWORKS.values())), runtime, fold))
 
 

@@ -84,6 +84,7 @@ READERS = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("reader", READERS)
 def test_runtimes_answer_as_keras(pair, reader, rng):
     model, content = pair
@@ -125,6 +126,7 @@ def test_binary_convolutions_are_found(pair, kind):
     assert found == len(lowering.binary_layers(model))
 
 
+@pytest.mark.slow
 def test_binary_kernels_lose_nothing(monkeypatch, rng):
     """Also behind a batch normalisation that the converter takes into them."""
     model = network(binary_conv(), tf.keras.layers.BatchNormalization(), binary_conv())
@@ -174,6 +176,7 @@ def test_thresholds_inside_quantizers_are_kept(fold, rng):
     np.testing.assert_allclose(stock(content, x), model.predict(x, verbose=0), atol=1e-5)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "layers",
     [

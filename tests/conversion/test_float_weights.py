@@ -96,6 +96,7 @@ def keras_filter(values):
     return values[0][..., None] if values.shape[0] == 1 else values.transpose(1, 2, 3, 0)
 
 
+@pytest.mark.slow
 def test_int8_is_half_a_step_near_and_exact_at_the_extremes(rng):
     model = float_model(rng)
     originals = [layer.get_weights()[0] for layer in model.layers if layer.weights]

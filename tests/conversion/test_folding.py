@@ -93,6 +93,7 @@ def features(model, images):
     return [value.numpy() for value in tf.keras.Model(model.inputs, ends)(images, training=False)]
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folded_model_computes_the_same(kind, rng):
     model = build(*KINDS[kind], rng)
@@ -113,6 +114,7 @@ def test_a_folded_model_computes_the_same(kind, rng):
         np.testing.assert_array_equal(new, old)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", ["everywhere", "batch", "all parameters", "mobile"])
 def test_every_fold_alone_computes_the_same(kind, rng):
     model = build(*KINDS[kind], rng)
@@ -165,6 +167,7 @@ def test_few_channels_are_multiplied_and_averaged(rng, monkeypatch):
     assert counts["MEAN"] == 3 + 3
 
 
+@pytest.mark.slow
 def test_thresholds_inside_quantizers_are_folded(rng):
     inputs = tf.keras.Input((8, 8, 4))
     x = RPReLU()(tf.keras.layers.BatchNormalization()(inputs))

@@ -99,6 +99,7 @@ def foreign(tmp_path, rng):
     return tmp_path / "foreign.keras", tmp_path / "grey"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", [[], ["--input", "unit"]])
 def test_the_file_carries_what_was_found_or_said(said, foreign, tmp_path):
     checkpoint, folder = foreign

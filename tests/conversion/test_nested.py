@@ -88,15 +88,18 @@ NETWORKS = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("network", "convolutions"), NETWORKS.values(), ids=NETWORKS)
 def test_networks_as_layers_are_converted(network, convolutions):
     assert_equal(checked(classifier(network())), convolutions)
 
 
-def test_and_without_folds():
+@pytest.mark.slow
+@pytest.mark.parametrize("fold", [True, False])
+def test_together_too(fold):
     networks, convolutions = zip(*NETWORKS.values(), strict=True)
     model = classifier(side_by_side(*(network() for network in networks)))
-    assert_equal(checked(model, fold=False), sum(convolutions))
+    assert_equal(checked(model, fold=fold), sum(convolutions))
 
 
 def test_the_usual_transfer_learning_is_converted():
@@ -105,6 +108,7 @@ def test_the_usual_transfer_learning_is_converted():
     assert_equal(checked(model, "tflite"), 1)
 
 
+@pytest.mark.slow
 def test_folds_reach_into_networks_inside():
     inside = classifier(tf.keras.Sequential([base("a"), base("b")]))
     outside = classifier(lambda x: base("d")(base("c")(x)))
@@ -131,6 +135,7 @@ CALLS = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("network", "convolutions"), CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("runtime", ["lce", "tflite"])
 def test_calls_count_not_layers(network, convolutions, runtime):

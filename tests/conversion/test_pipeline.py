@@ -69,6 +69,7 @@ def binary_conv(input_quantizer="ste_sign", kind=lq.layers.QuantConv2D, **kwargs
     return kind(*size, **{**settings, **kwargs})
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("fold", [True, False])
 @pytest.mark.parametrize(
     ("name", "arguments"),
@@ -116,6 +117,7 @@ def test_input_and_output_are_one_picture(rng):
     assert [tensor.shape for tensor in graph.outputs] == [(1, 3)]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("model", "found"),
     [

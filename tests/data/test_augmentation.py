@@ -83,6 +83,7 @@ def test_a_part_of_a_file_is_that_of_the_picture(rng, encode):
     assert inner.max() <= 1
 
 
+@pytest.mark.slow
 def test_random_parts_are_drawn_as_larq_zoo_draws_them():
     # A picture whose colours are its coordinates tells which part was taken.
     y, x = np.mgrid[0:200, 0:250].astype(np.uint8)

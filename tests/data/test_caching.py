@@ -16,6 +16,7 @@ def batches(dataset, epochs=range(2)):
     return arrays(dataset.training_batches(7, seed=0, epochs=epochs))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_files_are_read_once(folder, tmp_path, where):
     where = str(tmp_path / "cache") if where == "disk" else where
@@ -43,6 +44,7 @@ def test_a_cache_on_disk_serves_the_next_process_until_files_change(folder, tmp_
     assert (changed[0] != expected[0]).any()
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_that_stops_the_next(folder, tmp_path):
     script = f"""
 import os

@@ -115,6 +115,7 @@ def test_relabelled_pictures_are_the_same(folders):
     assert dataset.labelled_as(dataset.class_names) is dataset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [tuple("9876543210"), tuple("abcdefghij")])
 def test_teachers_and_beginnings_of_other_classes(tmp_path, names):
     digits = data.load("digits")

@@ -101,6 +101,7 @@ def test_files_are_read_in_the_order_of_the_seed(numbered):
     assert len(first[0] & first[1]) < 12
 
 
+@pytest.mark.slow
 def test_cached_photographs_are_those_of_the_data_set(tmp_path):
     arguments = {"image_size": 24, "data_dir": str(tmp_path)}
     plain = data.load("tiny_photos", **arguments)

@@ -70,6 +70,7 @@ SIDES = pytest.mark.parametrize("side", [8, None])
 BOTH = [0, 1] * 10
 
 
+@pytest.mark.quick(3)
 @SIDES
 @pytest.mark.parametrize("supervised", [True, False])
 @pytest.mark.parametrize("names", [("image", "label"), ("photo", "kind")])
@@ -91,6 +92,7 @@ def test_labels_that_are_no_classes_are_refused(load, side):
         load({"train": [0], "test": [0]}, side=side, label=tfds.features.Scalar(np.int64))
 
 
+@pytest.mark.quick(4)
 @SIDES
 @pytest.mark.parametrize(
     ("splits", "expected", "words"),
@@ -115,6 +117,7 @@ def test_every_set_of_splits_has_its_use(load, side, splits, expected, words):
     assert any(note.startswith(words) for note in dataset.notes) if words else not dataset.notes
 
 
+@pytest.mark.quick(1)
 @SIDES
 def test_files_that_are_not_here_are_asked_for_by_nobody(load, side, tmp_path):
     splits = {"train": BOTH, "test": BOTH, "validation": [0, 1, 1]}

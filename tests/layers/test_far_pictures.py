@@ -42,6 +42,7 @@ NORMALIZATIONS = ("statistic", "batch", None)
 STATISTICS = ("cube_mean", "variance", "mean", "skewness")
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(
     ("statistic", "normalization", "form"),
     [
@@ -65,6 +66,7 @@ def test_answers_are_numbers_in_mobile_nets(rng):
     assert np.all(np.isfinite(model(far_pictures(rng), training=False)))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_answers_are_numbers_in_mixed_precision(rng, normalization):
     policy = tf.keras.mixed_precision.global_policy()
@@ -89,6 +91,7 @@ def instance_aware(model):
     return [layer for layer in model.layers if isinstance(layer, InstanceAware)]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("plus", [False, True])
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_bounds_of_normalized_inputs_fold_to_the_same_answers(rng, statistic, plus):

@@ -28,6 +28,7 @@ def outcome(layer, x, upstream, training):
     return [y, *tape.gradient(y, [x, *layer.trainable_variables], upstream)]
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_training_is_inference_without_batch_statistics(kind, shape, rng):
@@ -40,6 +41,7 @@ def test_training_is_inference_without_batch_statistics(kind, shape, rng):
         np.testing.assert_allclose(fast, plain, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_maps_of_unknown_size(kind, rng):
     layer = LAYERS[kind]()

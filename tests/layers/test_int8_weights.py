@@ -93,6 +93,7 @@ def test_the_int8_file_computes_what_was_trained(name, rng):
     assert names[0] == names[1]  # no operator more for the rounding
 
 
+@pytest.mark.slow
 def test_the_int8_file_of_an_unfolded_model_does_so_too(rng):
     images = rng.normal(size=(8, 16, 16, 3)).astype(np.float32)
     exact = lowering.lower(trained("InstaResNet18", rng))

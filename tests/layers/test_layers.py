@@ -102,6 +102,7 @@ def test_shape_dtype_and_weights(kind, arguments, rng):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.quick(10)
 @every_layer
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
@@ -141,6 +142,7 @@ def test_every_trainable_weight_gets_a_gradient(kind, arguments, rng):
         assert np.abs(gradient).max() > 0, weight.name
 
 
+@pytest.mark.quick(5)
 @every_layer
 @given(count=st.integers(1, 5), seed=st.integers(0, 99))
 def test_an_instance_does_not_depend_on_its_batch(kind, arguments, count, seed):
@@ -182,6 +184,7 @@ SMOOTH = [
 ]
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(("kind", "arguments"), SMOOTH)
 @pytest.mark.parametrize("training", [False, True])
 def test_input_gradient_equals_the_numerical_one(kind, arguments, training, rng):

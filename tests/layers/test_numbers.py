@@ -37,6 +37,7 @@ def test_a_row_of_a_converted_file_is_the_row_alone_bit_for_bit(images, processe
     np.testing.assert_array_equal(model.predict(images), row_by_row(model, images))
 
 
+@pytest.mark.slow
 def test_a_row_of_a_keras_model_is_the_row_alone(images):
     model = runtime.KerasModel(pretrained.checkpoint("fashion_mnist"))
     # Products of matrices of other heights add in another order: some units in the last place.
@@ -76,6 +77,7 @@ def test_half_precision_saturates_instead_of_overflowing(layer, rng):
         assert np.all(np.isfinite(y))
 
 
+@pytest.mark.slow
 def test_cubes_beyond_float32_are_a_named_error(images, tmp_path):
     model = runtime.KerasModel(pretrained.checkpoint("fashion_mnist"))
     model.network.get_layer("stage2_block1_threshold").beta.assign(np.full(16, np.nan))
@@ -102,6 +104,7 @@ def test_a_model_takes_large_batches_and_pictures(rng):
         assert np.all(np.isfinite(y))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights():
     made = []
     for _ in range(2):

@@ -63,6 +63,7 @@ def test_sign_of_zero_is_one():
     assert (InstaSign()(tf.zeros((1, 2, 2, 3))).numpy() == 1).all()
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(
     ("make", "shape"),
     [

@@ -46,6 +46,7 @@ COUNTED = {
 }
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("plus", [False, True])
 @pytest.mark.parametrize("name", quick_first(BASELINES))
 def test_binary_weights_and_macs_are_the_hand_counted_ones(name, plus):
@@ -61,6 +62,7 @@ def test_binary_weights_and_macs_are_the_hand_counted_ones(name, plus):
     assert profile.op_count("mac", 32) == pytest.approx(published_flops, rel=5e-4)
 
 
+@pytest.mark.slow
 def test_summary_memory_is_right_to_the_byte():
     profile = lq.models.ModelProfile(
         full("InstaResNet18", insta_blocks="all", reuse_statistics=False)
@@ -103,6 +105,7 @@ def test_all_but_the_largest_maps(name, size):
     assert len(thresholds(model)) - len(smaller) == {56: 5, 112: 3}[size]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", quick_first(SMALLER_FIRST, 2))
 def test_docstring_tables_are_true(name):
     row = r"\| (?:(base|plus) +\| )?[^|\n]*\| ([\d ]+) \| ([\d.]+) MiB"

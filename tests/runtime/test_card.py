@@ -65,6 +65,7 @@ def test_a_card_that_was_not_changed_is_read(original, tmp_path):
     assert model.card == Card.read(original)
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(("changes", "message"), CARDS)
 def test_cards_must_fit_their_networks(changes, message, original, tmp_path):
     with pytest.raises(InputError, match=message):

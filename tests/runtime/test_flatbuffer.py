@@ -63,6 +63,7 @@ class SteadyClock(benchmarking.Stopwatch):
         return self.operators * 0.5e-3
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", ["float32", "int8"])
 def test_every_operator_is_timed_alone(content, kind, monkeypatch):
     monkeypatch.setattr(benchmarking, "Stopwatch", SteadyClock)

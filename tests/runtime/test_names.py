@@ -83,6 +83,7 @@ def test_one_name_in_two_ways_is_refused(class_folders):
         data.load(str(class_folders(COMPOSED, DECOMPOSED)))
 
 
+@pytest.mark.slow
 def test_names_are_utf_8_in_every_locale(class_folders):
     root = class_folders(COMPOSED, "b")
     code = "import sys; from larq_insta import data; print(ascii(data.load('.').class_names))"

@@ -63,6 +63,7 @@ def test_a_test_with_broken_answers_is_refused(digits, overflowing):
         answers.test_accuracy(overflowing, digits)
 
 
+@pytest.mark.slow
 def test_a_training_whose_validations_are_broken_has_no_result(tmp_path, monkeypatch):
     def test_step(self, batch):
         pictures, labels = batch
@@ -92,6 +93,7 @@ def broken(trained, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_commands_refuse_models_whose_answers_are_broken(broken, tmp_path):
     assert "answers must be finite; got nan" in run("evaluate", broken, code=2)
     assert "answers must be finite" in run("inspect", broken, tmp_path / "page", code=2)

@@ -40,6 +40,7 @@ def test_a_healthy_model_is_finite_everywhere(rng):
     assert first_non_finite(student(rng), pictures(rng), loss) == NOWHERE
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("weight", ["alpha", "batch_norm/moving_variance"])
 def test_a_broken_weight_is_named(value, weight, rng):

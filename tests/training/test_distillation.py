@@ -37,6 +37,7 @@ def batch(rng):
     return pictures, rng.integers(0, 10, 6), rng.normal(size=(6, 10)).astype(np.float32)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("temperature", "share"), [(1.0, 0.0), (3.0, 0.25), (2.0, 1.0)])
 @pytest.mark.parametrize("gives_logits", [False, True])
 def test_loss_is_that_of_the_docstring(batch, temperature, share, gives_logits):

@@ -165,6 +165,7 @@ def experiment(request, tmp_path_factory):
     return SimpleNamespace(name=request.param, folder=folder, before=before, model=train.model)
 
 
+@pytest.mark.quick(1)
 def test_larq_zoos_experiment_moves_every_weight(experiment):
     after = values(experiment.model)
     assert moved(experiment.before, after) == set(after)
@@ -174,12 +175,14 @@ def test_larq_zoos_experiment_moves_every_weight(experiment):
     assert ("alpha:0" in ends) == experiment.name.startswith("Insta")
 
 
+@pytest.mark.quick(1)
 def test_larq_zoos_experiment_lowers_a_finite_loss(experiment):
     history = experiment.model.history.history
     assert history["loss"][1] < history["loss"][0]
     assert np.isfinite(history["val_loss"]).all()
 
 
+@pytest.mark.quick(1)
 def test_files_of_larq_zoos_experiment_load(experiment):
     start = str(experiment.folder / experiment.model.name)
     expected = experiment.model(PICTURES[:32])
@@ -189,6 +192,7 @@ def test_files_of_larq_zoos_experiment_load(experiment):
     np.testing.assert_array_equal(loaded(PICTURES[:32]), expected)
 
 
+@pytest.mark.quick(1)
 def test_larq_zoos_experiment_goes_on_where_it_ended(experiment):
     again = keras_experiment(experiment.name, experiment.folder)
     assert moved(values(again.model), values(experiment.model))
@@ -204,6 +208,7 @@ def test_an_experiments_settings_reach_the_model(tmp_path):
     assert model.get_layer("stage1_block1_threshold").reduction_ratio == 32
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("recipe", [TrainBiRealNet, TrainBinaryResNetE18])
 def test_recipes_for_larq_zoos_networks_take_ours(recipe, tmp_path):
     train = on_digits(recipe, tmp_path)
@@ -256,6 +261,7 @@ def features(model, name):
     return tf.keras.Model(model.inputs, model.get_layer(name).output)(PICTURES[:32]).numpy()
 
 
+@pytest.mark.slow
 def test_distillation_losses_are_those_of_taps_and_logits():
     teacher, student = renamed(small(binary="neither")), small()
     made = lesson(teacher, student)
@@ -452,6 +458,7 @@ def with_bop():
     return SimpleNamespace(model=model, states=states, rates=rates, history=fit.history)
 
 
+@pytest.mark.slow
 def test_under_bop_binary_kernels_flip_and_stay_binary(with_bop):
     for kernel in binary_kernels(with_bop.model):
         seen = np.stack([state[kernel.name] for state in with_bop.states])
@@ -489,6 +496,7 @@ def test_flip_ratio_of_binary_kernels_is_the_counted_one(with_bop):
             assert 0 < logged[0] < 1
 
 
+@pytest.mark.slow
 def test_flip_ratio_of_float_kernels_is_always_zero():
     with lq.context.metrics_scope(["flip_ratio"]):
         model = small()
@@ -561,6 +569,7 @@ def updated():
     return model
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("suffix", ["keras", "h5", "weights.h5"])
 def test_a_file_saved_in_quantized_scope_holds_binary_weights(suffix, updated, tmp_path):
     path = str(tmp_path / f"model.{suffix}")

@@ -161,6 +161,7 @@ def test_a_training_of_0_1_0_goes_on_and_says_what_is_not_known(tmp_path, traini
     assert {k: kept[k] for k in before} == before
 
 
+@pytest.mark.slow
 def test_the_augmentation_is_in_the_card_and_the_notes_are_said(folder, tmp_path):
     (folder / "cat" / "page.png").write_text("<html>")
     lines = []

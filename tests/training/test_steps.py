@@ -108,6 +108,7 @@ KILLS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_all_moments_ends_as_an_undisturbed_one(two_steps, tmp_path):
     run, lines = tmp_path / "run", []
     for victim in KILLS:
@@ -145,6 +146,7 @@ def test_a_training_killed_at_its_first_file_can_begin_again(tmp_path):
     assert len(list((tmp_path / "run").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_reported_and_the_one_before_used(two_steps, tmp_path):
     run, lines = tmp_path / "run", []
     shutil.copytree(two_steps, run)

@@ -40,6 +40,7 @@ def test_decay_spares_thresholds_biases_batch_norms_and_the_classifier(name):
     assert names == {f"{layer.name}/kernel:0" for layer in model.layers if "_conv" in layer.name}
 
 
+@pytest.mark.slow
 def test_an_update_that_is_not_finite_changes_nothing(batch):
     model = tiny()
     model.get_layer("head_logits").bias.assign([np.nan] * 10)

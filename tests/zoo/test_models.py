@@ -48,6 +48,7 @@ def test_the_suite_knows_every_public_model():
         assert f"{name}Factory" in models.__all__
 
 
+@pytest.mark.quick(2)
 @every_form
 def test_binary_convolutions_are_shown_with_binary_inputs(name, form):
     profile = lq.models.ModelProfile(small(name, **form))
@@ -60,6 +61,7 @@ def test_binary_convolutions_are_shown_with_binary_inputs(name, form):
         assert layer.op_count("mac", 32) == 0
 
 
+@pytest.mark.quick(2)
 @every_form
 def test_every_trainable_weight_gets_a_gradient(name, form, rng):
     model = small(name, **form)
@@ -73,6 +75,7 @@ def test_every_trainable_weight_gets_a_gradient(name, form, rng):
         assert np.abs(gradient).max() > 0, weight.name
 
 
+@pytest.mark.quick(1)
 @every_form
 def test_saving_round_trip(name, form, rng, tmp_path):
     model = small(name, **form)
@@ -87,6 +90,7 @@ def test_saving_round_trip(name, form, rng, tmp_path):
         np.testing.assert_array_equal(again(x), model(x))
 
 
+@pytest.mark.quick(2)
 @every_form
 def test_an_instance_does_not_depend_on_its_batch(name, form, rng):
     model = small(name, **form)
@@ -96,6 +100,7 @@ def test_an_instance_does_not_depend_on_its_batch(name, form, rng):
     np.testing.assert_allclose(model(x), alone, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("plus", [False, True])
 def test_with_alpha_zero_it_is_its_static_baseline(name, plus, rng):
@@ -114,6 +119,7 @@ def test_with_alpha_zero_it_is_its_static_baseline(name, plus, rng):
     assert np.abs(insta(x) - baseline(x)).max() > 0
 
 
+@pytest.mark.quick(1)
 @every_form
 def test_training_in_mixed_precision(name, form, rng):
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
@@ -130,6 +136,7 @@ def test_training_in_mixed_precision(name, form, rng):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", BASELINES)
 def test_kinds_of_layers(name):
     def kinds(model, end):
@@ -156,6 +163,7 @@ def thresholds(model):
     return [layer for layer in model.layers if layer.name.endswith("_threshold")]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("name", "blocks", "expected"),
     [
@@ -169,6 +177,7 @@ def test_an_explicit_list_of_blocks(name, blocks, expected):
     assert instance_aware(small(name, insta_blocks=blocks)) == [expected, expected]
 
 
+@pytest.mark.slow
 def test_a_beginning_is_of_whole_words():
     model = models.InstaMobileNetV1(filters=(4,) * 11, insta_blocks=["block1"], include_top=False)
     assert instance_aware(model)[0] == {"block1_spatial", "block1_pointwise"}
@@ -215,6 +224,7 @@ def test_statistics_are_reused_where_the_width_stays(name):
     assert {x.statistic for x in model.layers if isinstance(x, InstaPReLU)} == {None, "cube_mean"}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", BASELINES)
 def test_reuse_with_static_prelus_or_none(name):
     static = small(name, prelu={"instance_aware": ()})
@@ -225,6 +235,7 @@ def test_reuse_with_static_prelus_or_none(name):
         assert not any(layer.return_statistic for layer in layers)
 
 
+@pytest.mark.quick(2)
 @every_model
 def test_layer_names_are_explicit(name):
     first, second = small(name), small(name)
@@ -247,6 +258,7 @@ def test_cubes_of_a_strange_picture_do_not_grow_without_bound(name, reuse, rng, 
     assert np.isfinite(model(strange)).all()
 
 
+@pytest.mark.quick(4)
 @every_model
 @pytest.mark.parametrize("size", [32, 33, 35, 47, 112, 113])
 def test_every_size_from_32_pixels_up(name, size):
@@ -254,6 +266,7 @@ def test_every_size_from_32_pixels_up(name, size):
     assert model.output_shape == (None, 1000)
 
 
+@pytest.mark.quick(1)
 @every_model
 def test_larq_zoo_arguments(name, rng):
     inputs = tf.keras.Input((32, 32, 1))
@@ -314,6 +327,7 @@ def test_unknown_model_is_told_the_nearest():
         models.get("x")
 
 
+@pytest.mark.quick(1)
 @every_model
 def test_factories_can_be_configured_by_zookeeper(name):
     factory = getattr(models, f"{name}Factory")()

@@ -34,6 +34,7 @@ def pictures():
     return np.stack([boot, np.roll(boot, 3, 1), 0.5 * boot - 0.5, boot[:, ::-1], boot[::-1]])
 
 
+@pytest.mark.slow
 def test_it_is_the_checkpoint_and_the_file(network, pictures):
     checkpoint = keras_files.load(pretrained.checkpoint("fashion_mnist"))
     expected = checkpoint(pictures).numpy()
@@ -56,6 +57,7 @@ def test_its_name_comes_before_files(tmp_path, monkeypatch):
     assert "Ankle boot" in run("predict", "fashion_mnist", BOOT)
 
 
+@pytest.mark.slow
 def test_without_top_it_gives_the_same_map_for_any_size_of_picture(network, pictures):
     body = models.InstaResNet18(
         weights="fashion_mnist", include_top=False, input_shape=(None, None, 1)
@@ -100,6 +102,7 @@ def test_files_are_small_and_say_where_they_are_from():
         assert card.training["seed"] == 0
 
 
+@pytest.mark.slow
 def test_they_are_installed(tmp_path):
     command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

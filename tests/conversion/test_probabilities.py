@@ -30,6 +30,7 @@ ENDS = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("layers", "message"), ENDS.values(), ids=ENDS)
 def test_answers_that_are_no_probabilities_are_refused(layers, message):
     with pytest.raises(InputError, match=f"must answer with probabilities.*{message}"):
