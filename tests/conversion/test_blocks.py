@@ -57,14 +57,8 @@ NETWORKS = {
 RUNTIMES = [("lce", True), ("tflite", True), ("tflite", False), ("lce", False)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_what_is_equal_is_found_equal(network):
-    assert_equal(checked(classifier(network)))
-
-
 @pytest.mark.parametrize(("runtime", "fold"), quick_first(RUNTIMES))
-def test_together_too_and_by_every_runtime_folded_or_not(runtime, fold):
+def test_what_is_equal_is_found_equal_by_every_runtime_folded_or_not(runtime, fold):
     assert_equal(checked(classifier(side_by_side(*NETWORKS.values())), runtime, fold))
 
 

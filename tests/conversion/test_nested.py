@@ -88,15 +88,15 @@ NETWORKS = {
 }
 
 
-@pytest.mark.quick(2)
-@pytest.mark.parametrize(("network", "convolutions"), NETWORKS.values(), ids=NETWORKS)
-def test_networks_as_layers_are_converted(network, convolutions):
+@pytest.mark.parametrize("name", ["twice", "sequential"])
+def test_networks_as_layers_are_converted(name):
+    network, convolutions = NETWORKS[name]
     assert_equal(checked(classifier(network())), convolutions)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fold", [True, False])
-def test_together_too(fold):
+def test_and_all_at_once(fold):
     networks, convolutions = zip(*NETWORKS.values(), strict=True)
     model = classifier(side_by_side(*(network() for network in networks)))
     assert_equal(checked(model, fold=fold), sum(convolutions))
