@@ -37,6 +37,8 @@ def sources() -> list[str]:
 
 
 def build_library(folder: Path) -> None:
+    for other in folder.glob("liblarq_insta.*"):  # of another platform, built before
+        other.unlink()
     ready = os.environ.get("LARQ_INSTA_LIBRARY")
     if ready:
         shutil.copy(ready, folder / Path(ready).name)

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +134,11 @@ def build_wheel(platform: Platform, library: Path, output: Path) -> None:
     )
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
+    (wheel,) = output.glob(f"*-{platform.tag}.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = [Path(name).name for name in archive.namelist() if "/liblarq_insta." in name]
+    if packed != [platform.library]:
+        raise SystemExit(f"{wheel} must have one library, {platform.library}; got {packed}.")
 
 
 def main() -> None:

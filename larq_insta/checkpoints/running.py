@@ -42,3 +42,6 @@ class KerasModel:
         if not len(images):  # on which TensorFlow's rewriting of graphs stumbles
             return np.zeros((0, *self.network.output_shape[1:]), np.float32)
         return checked_answers(self.network.predict_on_batch(images))
+
+    def close(self) -> None:
+        """Nothing: it has no processes of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -24,7 +25,8 @@ def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
     """
     from larq_insta import runtime
 
-    predict_each(runtime.open_model(file, processes=1), pictures, top)
+    with closing(runtime.open_model(file, processes=1)) as model:
+        predict_each(model, pictures, top)
 
 
 @command()
@@ -37,13 +39,13 @@ def evaluate(file: Path, dataset: str | None, data_dir: str | None, manual_dir: 
 
     from larq_insta import runtime
 
-    model = runtime.open_model(file, processes=os.cpu_count() or 1)
-    loaded = load_for(
-        model.card, dataset or model.card.dataset, data_dir=data_dir, manual_dir=manual_dir
-    )
-    start = time.monotonic()
-    with loaded.naming_unreadable():
-        accuracy, pictures = runtime.accuracy(model, loaded.evaluation_batches(loaded.test))
+    with closing(runtime.open_model(file, processes=os.cpu_count() or 1)) as model:
+        loaded = load_for(
+            model.card, dataset or model.card.dataset, data_dir=data_dir, manual_dir=manual_dir
+        )
+        start = time.monotonic()
+        with loaded.naming_unreadable():
+            accuracy, pictures = runtime.accuracy(model, loaded.evaluation_batches(loaded.test))
     click.echo(
         f"Test accuracy {accuracy:.2%} on {pictures:,} pictures of {loaded.name}, "
         f"{time.monotonic() - start:.0f} s: {file}"

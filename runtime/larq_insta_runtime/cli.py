@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,7 +51,8 @@ def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
     """
     from larq_insta_runtime.running import open_file
 
-    predict_each(open_file(file, processes=1), pictures, top)
+    with closing(open_file(file, processes=1)) as model:
+        predict_each(model, pictures, top)
 
 
 def predict_each(model: Classifier, pictures: Sequence[Path], top: int) -> None:
@@ -95,16 +97,16 @@ def evaluate(file: Path, folder: Path) -> None:
     from larq_insta_runtime.running import open_file
     from larq_insta_runtime.testing import labelled_pictures, test
 
-    model = open_file(file, processes=os.cpu_count() or 1)
-    paths, labels, remarks = labelled_pictures(folder, model.card.class_names)
-    for words in remarks:
-        click.echo(shown(words), err=True)
-    start = time.monotonic()
-    right = 0
-    with click.progressbar(length=len(paths), label="Evaluating", file=sys.stderr) as bar:
-        for count, hits in test(model, paths, labels):
-            right += hits
-            bar.update(count)
+    with closing(open_file(file, processes=os.cpu_count() or 1)) as model:
+        paths, labels, remarks = labelled_pictures(folder, model.card.class_names)
+        for words in remarks:
+            click.echo(shown(words), err=True)
+        start = time.monotonic()
+        right = 0
+        with click.progressbar(length=len(paths), label="Evaluating", file=sys.stderr) as bar:
+            for count, hits in test(model, paths, labels):
+                right += hits
+                bar.update(count)
     click.echo(
         f"Accuracy {right / len(paths):.2%} on {len(paths):,} pictures of {shown(str(folder))}, "
         f"{time.monotonic() - start:.0f} s: {file}"

@@ -45,6 +45,10 @@ class _Pool:
             initargs=(content, threads),
         )
 
+    def close(self) -> None:
+        """Ends the processes; left to Python, its end may meet with theirs (in Python 3.13)."""
+        self._pool.shutdown()
+
     def _run(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
         try:
             return list(self._pool.map(function, parts))
@@ -82,7 +86,7 @@ class TimedProcess(_Pool):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        self.close()
 
     def first(self) -> float:
         """Seconds of loading the file and the first inference, of which memory is counted."""

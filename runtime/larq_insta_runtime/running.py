@@ -27,6 +27,8 @@ class Classifier(Protocol):
 
     def predict(self, images: np.ndarray) -> np.ndarray: ...
 
+    def close(self) -> None: ...
+
 
 class LiteModel:
     """A `.tflite` file that larq_insta has written.
@@ -71,6 +73,11 @@ class LiteModel:
         if not len(images):  # which the interpreter does not know
             return np.zeros((0, *self._shapes[1]), np.float32)
         return checked_answers(self._interpreter.predict(images))
+
+    def close(self) -> None:
+        """Ends its processes, if it has any; it cannot predict any more."""
+        if isinstance(self._interpreter, LitePool):
+            self._interpreter.close()
 
 
 def open_file(path: Path, processes: int = 0) -> LiteModel:

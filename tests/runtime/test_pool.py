@@ -81,6 +81,15 @@ if __name__ == "__main__":
         time.sleep(0.1)
 
 
+def test_a_closed_model_has_ended_its_processes(rng):
+    model = runtime.LiteModel(FILE, 2)
+    model.predict(rng.normal(size=(2, 28, 28, 1)).astype(np.float32))
+    processes = list(model._interpreter._pool._processes.values())
+    assert all(process.is_alive() for process in processes)
+    model.close()
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
 def test_a_file_is_timed():
     with TimedProcess(FILE.read_bytes(), 1) as process:
         first, later = process.first(), process.once()
