@@ -12,7 +12,6 @@ FOLDER; called again it goes on, and trains nothing twice.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 from intervals import median_interval
+from watches import LarqStopwatch, take_turns
 
 MODELS = {
     "ResNet18": ("ReActNet18", "InstaResNet18", (8, 16, 32)),
@@ -55,26 +55,6 @@ def cost(name: str, arguments: dict[str, Any], size: int) -> Cost:
     model = models.get(name)(input_shape=(size, size, 3), **arguments)
     content = lowering.lower_as_trained(model)
     return Cost(model.count_params(), profile(model).total.ops, content)
-
-
-def latencies(contents: dict[str, bytes], size: int, turns: int) -> dict[str, np.ndarray]:
-    """Seconds of each turn."""
-    from larq_compute_engine.tflite.python.interpreter import Interpreter
-
-    picture = np.random.default_rng(0).normal(size=(1, size, size, 3)).astype(np.float32)
-    interpreters = {
-        name: Interpreter(content, num_threads=1, use_indirect_bgemm=True, use_xnnpack=True)
-        for name, content in contents.items()
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in contents}
-    order = np.random.default_rng(0)
-    for turn in range(turns + 5):
-        for name in order.permutation(list(contents)):
-            start = time.perf_counter()
-            interpreters[name].predict(picture)
-            if turn >= 5:  # the first ones fill caches
-                seconds[name].append(time.perf_counter() - start)
-    return {name: np.array(values) for name, values in seconds.items()}
 
 
 def accuracies(
@@ -125,7 +105,8 @@ def main(
     """Compares selections of blocks, with and without reuse."""
     cells = {name: (model, arguments) for name, model, arguments in settings(topology, plus)}
     costs = {name: cost(*cell, image_size) for name, cell in cells.items()}
-    seconds = latencies({name: c.content for name, c in costs.items()}, image_size, turns)
+    watches = {name: LarqStopwatch(known.content) for name, known in costs.items()}
+    seconds = take_turns(watches, turns)
     scores = {}
     for name, (model, arguments) in cells.items():
         scores[name] = accuracies(

@@ -1,10 +1,10 @@
 """Latency, float traffic and size of converted models, beside the static baseline and Larq Zoo.
 
-    python benchmarks/latency.py
+    python benchmarks/latency.py [--by lce]
 
 Each model has random weights. "plain" is what `lce.convert_keras_model` makes, the others are
-what `larq-insta convert` makes. All are timed in this process by larq-insta-runtime (`runtime.py`
-has Larq Compute Engine's interpreter beside it), taking turns in another order each turn. Printed
+what `larq-insta convert` makes. All are timed in this process by larq-insta-runtime, or with
+`--by lce` by Larq Compute Engine's interpreter, taking turns in another order each turn. Printed
 are medians, where 90 % of the times lie, and the median of each turn's ratio to the topology's
 plain baseline with its 95 % bootstrap interval.
 """
@@ -20,6 +20,7 @@ import larq_zoo as lqz
 import numpy as np
 import tensorflow as tf
 from intervals import median_interval
+from watches import LarqStopwatch, Watch, take_turns
 
 from larq_insta import models, weights
 from larq_insta.conversion import builtin, float_weights, folding, lowering
@@ -27,6 +28,7 @@ from larq_insta_runtime.benchmarking import Stopwatch
 from larq_insta_runtime.comparing import processor
 from larq_insta_runtime.graph import Graph
 
+WATCHES: dict[str, Callable[[bytes, int], Watch]] = {"runtime": Stopwatch, "lce": LarqStopwatch}
 YARDSTICKS = (lqz.sota.QuickNet, lqz.literature.BinaryResNetE18, lqz.literature.RealToBinaryNet)
 
 
@@ -72,17 +74,6 @@ def yardsticks(size: int) -> dict[str, bytes]:
     }
 
 
-def measure(files: dict[str, bytes], threads: int, turns: int) -> dict[str, np.ndarray]:
-    """Seconds of each turn."""
-    watches = {name: Stopwatch(content, threads) for name, content in files.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in files}
-    order = np.random.default_rng(0)
-    for _ in range(turns):
-        for name in order.permutation(list(files)):
-            seconds[name].append(watches[name].seconds())
-    return {name: np.array(values) for name, values in seconds.items()}
-
-
 def row(name: str, content: bytes, seconds: np.ndarray, ratio: np.ndarray | None) -> str:
     low, high = np.quantile(seconds, (0.05, 0.95)) * 1e3
     return (
@@ -97,7 +88,10 @@ def row(name: str, content: bytes, seconds: np.ndarray, ratio: np.ndarray | None
 @click.option("--image-size", default=224, show_default=True)
 @click.option("--threads", multiple=True, default=(1, 2), show_default=True)
 @click.option("--turns", default=200, show_default=True)
-def main(topology: tuple[str, ...], image_size: int, threads: tuple[int, ...], turns: int) -> None:
+@click.option("--by", type=click.Choice(list(WATCHES)), default="runtime", show_default=True)
+def main(
+    topology: tuple[str, ...], image_size: int, threads: tuple[int, ...], turns: int, by: str
+) -> None:
     """Times the models of each topology, and Larq Zoo's."""
     groups: list[Callable[[int], dict[str, bytes]]] = [
         lambda size, name=name: contents(name, size) for name in topology
@@ -105,8 +99,9 @@ def main(topology: tuple[str, ...], image_size: int, threads: tuple[int, ...], t
     files = [group(image_size) for group in [*groups, yardsticks]]
     together = {name: content for group in files for name, content in group.items()}
     for count in threads:
-        seconds = measure(together, count, turns)
-        click.echo(f"\nthreads: {count}\n")
+        watches = {name: WATCHES[by](content, count) for name, content in together.items()}
+        seconds = take_turns(watches, turns)
+        click.echo(f"\nby {by}, threads: {count}\n")
         click.echo("| model | ms | 90 % of times | ratio to the baseline | MB moved | file, MB |")
         click.echo("|---|--:|---|---|--:|--:|")
         for group, has_baseline in zip(files, [True] * len(topology) + [False], strict=True):

@@ -12,7 +12,6 @@ each turn's ratio to Larq Compute Engine's interpreter with its 95 % bootstrap i
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -20,30 +19,12 @@ from datetime import datetime, timezone
 import click
 import numpy as np
 from intervals import median_interval
-from larq_compute_engine.tflite.python.interpreter import Interpreter as LarqInterpreter
+from watches import LarqStopwatch, Watch, take_turns
 
 from larq_insta import models
 from larq_insta.conversion import lowering
 from larq_insta_runtime import comparing, delegate
 from larq_insta_runtime.benchmarking import Stopwatch
-from larq_insta_runtime.parts import random_inputs
-
-
-class LarqStopwatch:
-    """Times Larq Compute Engine's interpreter as `Stopwatch` times ours."""
-
-    def __init__(self, content: bytes) -> None:
-        (self._images,) = random_inputs(content)
-        self._interpreter = LarqInterpreter(
-            content, num_threads=1, use_indirect_bgemm=True, use_xnnpack=True
-        )
-        for _ in range(5):
-            self.seconds()
-
-    def seconds(self) -> float:
-        start = time.perf_counter()
-        self._interpreter.predict(self._images)
-        return time.perf_counter() - start
 
 
 @contextmanager
@@ -55,9 +36,9 @@ def kernels(name: str) -> Iterator[None]:
         del os.environ["LARQ_INSTA_KERNELS"]
 
 
-def watches(content: bytes) -> dict[str, LarqStopwatch | Stopwatch]:
+def watches(content: bytes) -> dict[str, Watch]:
     """By names; the first is what the others are compared with."""
-    found: dict[str, LarqStopwatch | Stopwatch] = {"LCE, indirect": LarqStopwatch(content)}
+    found: dict[str, Watch] = {"LCE, indirect": LarqStopwatch(content)}
     for name in delegate.kernels():
         with kernels(name):
             found[name] = Stopwatch(content)
@@ -73,21 +54,16 @@ def watches(content: bytes) -> dict[str, LarqStopwatch | Stopwatch]:
 @click.option("--turns", default=100, show_default=True)
 def main(model: tuple[str, ...], image_size: int, turns: int) -> None:
     """Times models of this package by both interpreters."""
-    order = np.random.default_rng(0)
     for name in model:
         content = lowering.lower_as_trained(models.get(name)(input_shape=(image_size,) * 2 + (3,)))
-        known = watches(content)
-        seconds: dict[str, list[float]] = {reader: [] for reader in known}
-        for _ in range(turns):
-            for reader in order.permutation(list(known)):
-                seconds[reader].append(known[reader].seconds())
+        seconds = take_turns(watches(content), turns)
         click.echo(f"\n{name}\n\n| by | ms | 90 % of times | ratio |\n|---|--:|---|---|")
-        baseline = np.array(next(iter(seconds.values())))
+        baseline = next(iter(seconds.values()))
         for reader, values in seconds.items():
             low, high = np.quantile(values, (0.05, 0.95)) * 1e3
             click.echo(
                 f"| {reader} | {np.median(values) * 1e3:.2f} | {low:.2f} to {high:.2f} | "
-                f"{median_interval(np.array(values) / baseline)} |"
+                f"{median_interval(values / baseline)} |"
             )
     today = datetime.now(tz=timezone.utc).date()
     click.echo(f"\n{image_size} pixels, {turns} turns, {comparing.processor()}, {today}")
