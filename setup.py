@@ -31,7 +31,7 @@ setup(
     install_requires=[
         "click>=8.2",
         "larq>=0.14,<0.15",
-        "larq-insta-runtime==0.1.0",
+        f"larq-insta-runtime=={VERSION}",
         "larq-compute-engine>=0.16,<0.17",
         "larq-zoo>=2.4,<2.5",
         "numpy>=1.23.5,<2",

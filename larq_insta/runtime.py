@@ -9,9 +9,8 @@ import numpy as np
 
 from larq_insta_runtime import packaged
 from larq_insta_runtime.engine import Interpreter
-from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.preprocessing import Preprocessing
-from larq_insta_runtime.running import LiteModel, accuracy, answer, read_content
+from larq_insta_runtime.running import LiteModel, accuracy, answer, open_file, read_content
 
 if TYPE_CHECKING:
     from larq_insta.checkpoints.running import KerasModel
@@ -47,10 +46,8 @@ def open_model(path: Path, processes: int = 0) -> LiteModel | KerasModel:
         InputError: if it cannot be used.
     """
     path = packaged.find(path)
-    if not path.exists():
-        raise InputError(f"A model file must exist; got {str(path)!r}: check the path.")
-    if path.suffix == ".tflite":
-        return LiteModel(path, processes)
+    if path.suffix == ".tflite" or not path.exists():
+        return open_file(path, processes)
     from larq_insta.checkpoints.running import KerasModel
 
     return KerasModel(path)

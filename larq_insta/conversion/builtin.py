@@ -6,7 +6,6 @@ and of weights that are +s or -s in each output channel.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -21,6 +20,7 @@ from larq_insta_runtime.engine import schema
 from larq_insta_runtime.errors import InputError, first_line
 from larq_insta_runtime.flatbuffer import unpack
 from larq_insta_runtime.graph import Graph, Operator, Tensor
+from larq_insta_runtime.silence import silent
 
 Sign: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
@@ -38,7 +38,7 @@ def lower(model: tf.keras.Model) -> bytes:
     """
     check_convertible(model)
     try:
-        with sign_replaced_by(sign), exported(model) as folder, _silence():
+        with sign_replaced_by(sign), exported(model) as folder, silent():
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             converter.allow_custom_ops = True  # refused below, in fewer words
@@ -95,20 +95,6 @@ def sign_replaced_by(function: Sign) -> Iterator[Sign]:
         yield original
     finally:
         lq.math.sign = original
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Without the statistics that the converter writes past Python's streams."""
-    stderr = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
 
 
 def _is_sign(graph: Graph, tensor: Tensor) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ def compare(contents: Sequence[tuple[Path, bytes]], runs: int, threads: int) -> 
         InputError: if one of them cannot be run.
     """
     with ExitStack() as stack:
-        timed = [stack.enter_context(TimedProcess(content, threads)) for _, content in contents]
+        timed = [
+            stack.enter_context(closing(TimedProcess(content, threads))) for _, content in contents
+        ]
         first = [process.first() for process in timed]
         seconds = np.array([[process.once() for process in timed] for _ in range(runs)])
         memory = [process.memory() for process in timed]

@@ -66,13 +66,7 @@ class Interpreter:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The file's one output `(images, ...)` for `images`."""
-        (output,) = self.predict_all(images)
-        return output
-
-    def predict_all(self, images: np.ndarray) -> list[np.ndarray]:
-        """All outputs, each `(images, ...)`."""
-        answers = [self.run([image[None]]) for image in images]
-        return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+        return np.concatenate([self.run([image[None]])[0] for image in images])
 
 
 def has_larq_operators(content: bytes) -> bool:

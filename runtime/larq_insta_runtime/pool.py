@@ -25,6 +25,7 @@ import numpy as np
 from larq_insta_runtime.engine import Interpreter
 from larq_insta_runtime.errors import InputError, first_line
 from larq_insta_runtime.parts import random_inputs
+from larq_insta_runtime.silence import silent
 
 PATIENCE = 600
 """Seconds that a picture may take; the slowest of boards need one or two."""
@@ -82,14 +83,8 @@ class TimedProcess(_Pool):
     def __init__(self, content: bytes, threads: int) -> None:
         super().__init__(content, 1, threads)
 
-    def __enter__(self) -> TimedProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def first(self) -> float:
-        """Seconds of loading the file and the first inference, of which memory is counted."""
+        """Seconds of loading the file and its first inference; to be asked first."""
         return self._run(_time_first, [None])[0]
 
     def once(self) -> float:
@@ -129,7 +124,7 @@ def _run_once(inputs: list[np.ndarray]) -> list[np.ndarray]:
 
 @cache
 def _interpreter() -> Interpreter:
-    with _silent():
+    with silent():  # LiteRT tells of every interpreter
         return Interpreter(*_given)
 
 
@@ -178,17 +173,3 @@ def _patience() -> Iterator[None]:
     alarm(PATIENCE)
     yield
     alarm(0)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without what LiteRT tells past Python's streams of every interpreter."""
-    stderr = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -91,14 +92,14 @@ def test_a_closed_model_has_ended_its_processes(rng):
 
 
 def test_a_file_is_timed():
-    with TimedProcess(FILE.read_bytes(), 1) as process:
+    with closing(TimedProcess(FILE.read_bytes(), 1)) as process:
         first, later = process.first(), process.once()
         assert 0 < later < first
         assert 1e5 < process.memory() < 1e8
 
 
 def test_a_crash_while_timing_is_told():
-    with TimedProcess(FILE.read_bytes(), 1) as process:
+    with closing(TimedProcess(FILE.read_bytes(), 1)) as process:
         process._pool.submit(os._exit, 1)
         with pytest.raises(InputError, match="it crashed, or took longer"):
             process.once()
