@@ -20,7 +20,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from larq_insta import models
+from larq_insta import InstaPReLU, InstaThreshold, models
 from larq_insta.cli import cli
 from larq_insta.zoo import resnet18
 
@@ -51,16 +51,6 @@ def rng():
     return np.random.default_rng(7)
 
 
-def quick_first(values, quick=1):
-    """Values of a parameter, of which all but the first few make their tests slow ones.
-
-    For checks that are the same for each of them and cost seconds.
-    """
-    values = list(values)
-    slow = [pytest.param(*_as_arguments(x), marks=pytest.mark.slow) for x in values[quick:]]
-    return values[:quick] + slow
-
-
 @pytest.hookimpl(tryfirst=True)  # before those that nobody asked for are left out
 def pytest_collection_modifyitems(items):
     """Of a test with `quick(n)`, n of its cases, spread over all, are quick, the others slow."""
@@ -76,23 +66,32 @@ def pytest_collection_modifyitems(items):
                 item.add_marker("slow")
 
 
-def _as_arguments(value):
-    return value if isinstance(value, tuple) else (value,)
-
-
-def run(*arguments, code=0):
+def run(*arguments, code=0, group=cli):
     """Runs a command and returns what it printed."""
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(group, [str(argument) for argument in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == code, result.output
     return result.output
 
 
-def assert_refused(call, message):
-    """With an error that says so, in one line; `.*` in the message stands for anything."""
+def instance_aware(model):
+    """Names of the blocks with instance-aware thresholds, and with PReLUs."""
+    return [
+        {layer.name.rsplit("_", 1)[0] for layer in model.layers if isinstance(layer, kind)}
+        for kind in (InstaThreshold, InstaPReLU)
+    ]
+
+
+def assert_refused(call, message, folder, monkeypatch):
+    """With an error that says so, in one line; `.*` in the message stands for anything.
+
+    Nothing may be written into the folder, an empty one, in which it is called.
+    """
+    monkeypatch.chdir(folder)
     with pytest.raises((ValueError, TypeError)) as error:
         call()
+    assert not list(folder.iterdir())
     pattern = ".*".join(re.escape(part) for part in message.split(".*"))
     lines = str(error.value).splitlines()  # Keras adds its own around those of calls
     assert any(re.search(pattern, line) for line in lines), lines

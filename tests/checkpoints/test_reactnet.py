@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import quick_first, randomize, run
+from conftest import randomize, run
 
 from larq_insta import conversion, models, weights
 from larq_insta.checkpoints import keras_files
@@ -28,7 +28,7 @@ BACKBONE = {name: name for name in NETWORKS} | INSTA
 CLASSES = 7
 BINARY = {1: "activations", 2: "both"}
 
-every_model = pytest.mark.parametrize("name", quick_first(BACKBONE))
+every_model = pytest.mark.parametrize("name", BACKBONE)
 
 
 def network(name, step=2, flat=None):
@@ -69,6 +69,7 @@ def shifted(layer):
     return layer.output[0] if isinstance(layer.output, list) else layer.output
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("step", [1, 2])
 @every_model
 def test_every_block_computes_what_pytorch_does(name, step, photos, tmp_path):
@@ -165,7 +166,7 @@ def test_all_forms_of_a_checkpoint_give_the_same_weights(name, tmp_path):
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("form", [{}, {"plus": True, "insta_blocks": "all"}])
-@pytest.mark.parametrize("name", quick_first(INSTA))
+@pytest.mark.parametrize("name", INSTA)
 def test_trained_alphas_become_zero_and_moments_stay(name, form, rng, tmp_path):
     model, static = build(name, **form), build(INSTA[name])
     randomize(model, rng)

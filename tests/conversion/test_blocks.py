@@ -3,7 +3,6 @@
 import larq as lq
 import numpy as np
 import pytest
-from conftest import quick_first
 from networks import L, assert_equal, blocks, checked, classifier, pictures, q, side_by_side
 
 from larq_insta import InstaSign, InstaThreshold, RPReLU
@@ -57,7 +56,8 @@ NETWORKS = {
 RUNTIMES = [("lce", True), ("tflite", True), ("tflite", False), ("lce", False)]
 
 
-@pytest.mark.parametrize(("runtime", "fold"), quick_first(RUNTIMES))
+@pytest.mark.quick(1)
+@pytest.mark.parametrize(("runtime", "fold"), RUNTIMES)
 def test_what_is_equal_is_found_equal_by_every_runtime_folded_or_not(runtime, fold):
     assert_equal(checked(classifier(side_by_side(*NETWORKS.values())), runtime, fold))
 

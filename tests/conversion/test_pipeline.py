@@ -8,7 +8,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import quick_first, randomize
+from conftest import randomize
 
 from larq_insta import conversion, models, runtime
 from larq_insta.conversion import folding, lowering, verification
@@ -73,21 +73,19 @@ def binary_conv(input_quantizer="ste_sign", kind=lq.layers.QuantConv2D, **kwargs
 @pytest.mark.parametrize("fold", [True, False])
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    quick_first(
-        [
-            ("InstaResNet18", {"plus": True}),
-            (
-                "InstaResNet18",
-                {
-                    "threshold": {"normalization": "batch"},
-                    "stem": "imagenet",
-                    "input_shape": (35, 50, 3),
-                },
-            ),
-            ("InstaMobileNetV1", {"filters": (8, 8, 16)}),
-            ("ReActNet18", {}),
-        ]
-    ),
+    [
+        ("InstaResNet18", {"plus": True}),
+        (
+            "InstaResNet18",
+            {
+                "threshold": {"normalization": "batch"},
+                "stem": "imagenet",
+                "input_shape": (35, 50, 3),
+            },
+        ),
+        ("InstaMobileNetV1", {"filters": (8, 8, 16)}),
+        ("ReActNet18", {}),
+    ],
 )
 def test_the_file_answers_as_keras(name, arguments, fold, rng):
     model = small(name, **arguments)
@@ -299,7 +297,6 @@ def test_float_weights_are_stored_smaller_and_the_blocks_still_compared(kind, rn
     assert sizes[kind] < sizes["float32"]
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_a_file_for_any_runtime_is_verified_too(rng, tmp_path):
     model = small()

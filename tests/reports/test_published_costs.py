@@ -6,10 +6,9 @@ import re
 import larq as lq
 import numpy as np
 import pytest
-from conftest import quick_first
+from conftest import instance_aware
 
 from larq_insta import models, profile
-from larq_insta.layers import InstaPReLU, InstaThreshold
 from larq_insta.reports import cost_plot
 from larq_insta.reports.profiling import MIB
 
@@ -48,7 +47,7 @@ COUNTED = {
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("plus", [False, True])
-@pytest.mark.parametrize("name", quick_first(BASELINES))
+@pytest.mark.parametrize("name", BASELINES)
 def test_binary_weights_and_macs_are_the_hand_counted_ones(name, plus):
     profile = lq.models.ModelProfile(full(name, **({"plus": True} if plus else {})))
     convolutions = list(CONVOLUTIONS[name]())
@@ -78,21 +77,12 @@ def test_summary_memory_is_right_to_the_byte():
     assert profile.memory == 10_985_472 + 32 * floats
 
 
-def instance_aware(model):
-    """Names of the blocks with instance-aware thresholds, and with PReLUs."""
-    return [
-        {layer.name.rsplit("_", 1)[0] for layer in model.layers if isinstance(layer, kind)}
-        for kind in (InstaThreshold, InstaPReLU)
-    ]
-
-
 def thresholds(model):
     return [layer for layer in model.layers if layer.name.endswith("_threshold")]
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), quick_first([("InstaResNet18", 56), ("InstaMobileNetV1", 112)])
-)
+@pytest.mark.quick(1)
+@pytest.mark.parametrize(("name", "size"), [("InstaResNet18", 56), ("InstaMobileNetV1", 112)])
 def test_all_but_the_largest_maps(name, size):
     """By default, and counted by sizes of tensors, not by what the model says of itself."""
     model = full(name)
@@ -106,7 +96,7 @@ def test_all_but_the_largest_maps(name, size):
 
 
 @pytest.mark.quick(1)
-@pytest.mark.parametrize("name", quick_first(SMALLER_FIRST, 2))
+@pytest.mark.parametrize("name", SMALLER_FIRST)
 def test_docstring_tables_are_true(name):
     row = r"\| (?:(base|plus) +\| )?[^|\n]*\| ([\d ]+) \| ([\d.]+) MiB"
     rows = re.findall(row, models.get(name).__doc__)
@@ -131,7 +121,8 @@ def printed(value, like):
     return f"{value / 10 ** int(exponent):.{decimals}f}e{exponent}"
 
 
-@pytest.mark.parametrize("name", quick_first(PUBLISHED))
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_costs_of_static_networks(name):
     weights, bops, flops, ops, size = PUBLISHED[name]
     costs = profile(full(name))

@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from conftest import run
 from lce_files import convolution
 from PIL import Image
@@ -21,12 +21,7 @@ OTHER = convolution(np.random.default_rng(7), shape=(1, 8, 8, 32), filters=16)
 BOOT = Path(__file__).parents[2] / "docs" / "boot.png"
 
 
-def run_here(*arguments, code=0):
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.output
+run_here = partial(run, group=cli)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import randomize, without_tracing
+from conftest import instance_aware, randomize, without_tracing
 from zookeeper import configure
 
 from larq_insta import models
@@ -149,18 +149,6 @@ def test_kinds_of_layers(name):
     assert kinds(small(BASELINES[name]), "_prelu") == {RPReLU}
     plus = small(name, plus=True)
     assert all(x.reduction_ratio for x in plus.layers if isinstance(x, InstaThreshold))
-
-
-def instance_aware(model):
-    """Names of the blocks with instance-aware thresholds, and with PReLUs."""
-    return [
-        {layer.name.rsplit("_", 1)[0] for layer in model.layers if isinstance(layer, kind)}
-        for kind in (InstaThreshold, InstaPReLU)
-    ]
-
-
-def thresholds(model):
-    return [layer for layer in model.layers if layer.name.endswith("_threshold")]
 
 
 @pytest.mark.quick(1)
