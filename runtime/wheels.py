@@ -4,13 +4,17 @@
 
 Each library is looked at before it is packed: processor, exported names, and on Linux the newest
 version of the C library that it asks for and, for Raspberry Pi 5 and new phones, segments that
-are aligned to pages of 16 KB.
+are aligned to pages of 16 KB. That for this machine is run: it must find all kernels that the
+processor has.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import itertools
 import os
+import platform as system
 import re
 import struct
 import subprocess
@@ -28,6 +32,7 @@ EXPORTS = {
     "tflite_plugin_create_delegate",
     "tflite_plugin_destroy_delegate",
 }
+FLAGS_OF_KERNELS = {"avx2": "avx2", "avx512": "avx512_vpopcntdq", "neon": "asimd"}
 FLAGS = [
     "-std=gnu11", "-O3", "-g0", "-s", "-shared", "-fPIC", "-fvisibility=hidden",
     "-ffp-contract=off",
@@ -126,6 +131,20 @@ def segment_alignments(content: bytes) -> list[int]:
     return [struct.unpack_from("<Q", content, place + 48)[0] for place in loaded]
 
 
+def check_kernels(name: str, library: Path) -> str:
+    """Names of its kernels, where this machine runs it: all that the processor is said to have."""
+    if name != f"{sys.platform}-{system.machine()}":
+        return "not run here"
+    names = ctypes.CDLL(str(library)).larq_insta_kernels
+    names.restype = ctypes.POINTER(ctypes.c_char_p)
+    found = [kernels.decode() for kernels in itertools.takewhile(bool, names())]
+    flags = Path("/proc/cpuinfo").read_text().split()
+    missing = {kernels for kernels, flag in FLAGS_OF_KERNELS.items() if flag in flags} - {*found}
+    if missing:
+        raise SystemExit(f"{name}: the library must find all kernels; not {', '.join(missing)}.")
+    return f"kernels {', '.join(found)}"
+
+
 def build_wheel(platform: Platform, library: Path, output: Path) -> None:
     variables = {"LARQ_INSTA_LIBRARY": str(library), "LARQ_INSTA_PLATFORM": platform.tag}
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(output), str(HERE)]
@@ -150,6 +169,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             library = compile_library(PLATFORMS[name], Path(folder))
             seen = check_library(name, PLATFORMS[name], library)
+            seen += f", {check_kernels(name, library)}"
             build_wheel(PLATFORMS[name], library, arguments.output.resolve())
         sys.stdout.write(f"{name}: {seen}\n")
 

@@ -2,111 +2,38 @@
 //
 // With `depth` products, of which those of different bits are -1, a sum is depth - 2 differing,
 // which multiplier and bias make up for.
-// Positions are taken some at a time, and kernels compare what their windows meet with all filters.
-// Inside of the map that is read where it is; at its borders it is written one behind the other
-// first. Zeros around the map, a third value, are told apart afterwards: where a
-// window meets them, the filter's bits there were counted, and its products must not be.
+// Zeros around the map, a third value, are told apart afterwards: where a window meets them, the
+// filter's bits there were counted, and its products must not be.
+// A task is a few tiles, each of some positions, and some blocks, each of some filters. A block is
+// compared with all tiles while it is near.
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "operators.h"
+#include "tiles.h"
 
-enum { kTilesOfTask = 4 };
+enum { kTilesOfTask = 4, kTasksOfThread = 4 };
 
 typedef struct {
   const Convolution* convolution;
-  const uint32_t* input;
+  Windows windows;
   void* output;
   const Machine* machine;
   size_t positions;
+  size_t chunks, blocks_of_chunk;  // of the blocks of a group
 } Job;
-
-typedef struct {
-  size_t image, y, x;
-} Position;
-
-static Position position_at(const Window* window, size_t index) {
-  const size_t row = index / window->out_width;
-  return (Position){row / window->out_height, row % window->out_height, index % window->out_width};
-}
 
 static size_t places_of(const Window* window) {
   return window->height * window->width;
 }
 
-static bool lies_inside(size_t out, size_t stride, size_t places, size_t dilation,
-                        size_t in_front, size_t size) {
-  const size_t first = out * stride;
-  return first >= in_front && first - in_front + (places - 1) * dilation < size;
+static size_t minimum(size_t a, size_t b) {
+  return a < b ? a : b;
 }
 
-static bool is_inside(const Window* window, Position at) {
-  return lies_inside(at.y, window->stride_height, window->height, window->dilation_height,
-                     window->top, window->in_height) &&
-         lies_inside(at.x, window->stride_width, window->width, window->dilation_width,
-                     window->left, window->in_width);
-}
-
-static void copy(uint32_t* to, const uint32_t* from, size_t words) {
-  for (size_t i = 0; i < words; ++i) to[i] = from[i];
-}
-
-// The words that a window meets in a group, where all of it lies inside of the map.
-static void gather_inside(const Convolution* convolution, const uint32_t* map, Position at,
-                          uint32_t* row) {
-  const Window* window = &convolution->window;
-  const size_t in_words = convolution->in_words, words = convolution->words;
-  const size_t y = at.y * window->stride_height - window->top;
-  const size_t x = at.x * window->stride_width - window->left;
-  const bool in_one = window->dilation_width == 1 && convolution->groups == 1;
-  for (size_t ky = 0; ky < window->height; ++ky) {
-    const size_t line = (y + ky * window->dilation_height) * window->in_width + x;
-    const uint32_t* from = map + line * in_words;
-    if (in_one) {
-      copy(row, from, window->width * words);
-      row += window->width * words;
-      continue;
-    }
-    for (size_t kx = 0; kx < window->width; ++kx) {
-      copy(row, from + kx * window->dilation_width * in_words, words);
-      row += words;
-    }
-  }
-}
-
-// The same where some of it may lie outside, of which `outside` gets the places; their number.
-static size_t gather_partly(const Convolution* convolution, const uint32_t* map, Position at,
-                            uint32_t* row, size_t* outside) {
-  const Window* window = &convolution->window;
-  const size_t words = convolution->words;
-  size_t count = 0;
-  for (size_t place = 0; place < places_of(window); ++place, row += words) {
-    size_t y, x;
-    if (window_meets(at.y, window->stride_height, place / window->width,
-                     window->dilation_height, window->top, window->in_height, &y) &&
-        window_meets(at.x, window->stride_width, place % window->width, window->dilation_width,
-                     window->left, window->in_width, &x)) {
-      copy(row, map + (y * window->in_width + x) * convolution->in_words, words);
-    } else {
-      memset(row, 0, words * sizeof *row);
-      outside[count++] = place;
-    }
-  }
-  return count;
-}
-
-static size_t gather(const Convolution* convolution, const uint32_t* input, size_t index,
-                     size_t group, uint32_t* row, size_t* outside) {
-  const Window* window = &convolution->window;
-  const Position at = position_at(window, index);
-  const size_t image = window->in_height * window->in_width * convolution->in_words;
-  const uint32_t* map = input + at.image * image + group * convolution->words;
-  if (is_inside(window, at)) {
-    gather_inside(convolution, map, at, row);
-    return 0;
-  }
-  return gather_partly(convolution, map, at, row, outside);
+static size_t divided(size_t number, size_t by) {
+  return (number + by - 1) / by;
 }
 
 // Twice the bits that differ at one position, for the filters of a block. A product with a zero
@@ -191,8 +118,7 @@ static void compare(const Job* job, const Tile* tile, size_t group, size_t block
   const Kernels* kernels = job->machine->kernels;
   const size_t words = places_of(&convolution->window) * convolution->words;
   const size_t block = group * blocks_of(convolution) + block_of_group;
-  const size_t left = convolution->filters - block_of_group * kLanes;
-  const size_t lanes = left < kLanes ? left : kLanes;
+  const size_t lanes = minimum(kLanes, convolution->filters - block_of_group * kLanes);
   const size_t channel = group * convolution->filters + block_of_group * kLanes;
   const uint32_t* filters = convolution->packed + block * words * kLanes;
   if (convolution->type == kFloat32 && !tile->meets_zeros) {
@@ -209,69 +135,39 @@ static void compare(const Job* job, const Tile* tile, size_t group, size_t block
   write_tile(job, tile, block, channel, lanes, differing);
 }
 
-// Points at the words in the map itself where all windows lie inside of it, in one row, with no
-// gaps: each then meets some stretches of words, and its neighbour the same a bit further.
-static bool point_at(const Job* job, Tile* tile, size_t group) {
+static void make_tile(const Job* job, Tile* tile, size_t group, uint32_t* rows) {
   const Convolution* convolution = job->convolution;
-  const Window* window = &convolution->window;
-  const Position at = position_at(window, tile->first);
-  const size_t in_words = convolution->in_words;
-  const bool in_stretches =
-      window->width == 1 || (window->dilation_width == 1 && convolution->groups == 1);
-  if (tile->count < job->machine->kernels->pixels || window->height > kMostLines ||
-      !in_stretches || at.x + tile->count > window->out_width ||
-      !is_inside(window, at) ||
-      !is_inside(window, (Position){at.image, at.y, at.x + tile->count - 1})) {
-    return false;
-  }
-  const size_t y = at.y * window->stride_height - window->top + at.image * window->in_height;
-  const size_t x = at.x * window->stride_width - window->left;
-  tile->lines.count = window->height;
-  tile->lines.words = window->width * convolution->words;
-  tile->lines.stride = window->stride_width * in_words;
-  for (size_t ky = 0; ky < window->height; ++ky) {
-    const size_t line = (y + ky * window->dilation_height) * window->in_width + x;
-    tile->lines.lines[ky] = job->input + line * in_words + group * convolution->words;
-  }
-  return true;
-}
-
-static void copy_words(const Job* job, Tile* tile, size_t group, uint32_t* rows) {
-  const Convolution* convolution = job->convolution;
-  const size_t places = places_of(&convolution->window), words = places * convolution->words;
+  tile->lines = lines_of(&job->windows, tile->first, tile->count, job->machine->kernels->pixels,
+                         group, rows);
+  if (!convolution->pads_with_zero) return;
   for (size_t i = 0; i < tile->count; ++i) {
-    tile->outside[i] = gather(convolution, job->input, tile->first + i, group, rows + i * words,
-                              tile->places + i * places);
-    tile->meets_zeros |= convolution->pads_with_zero && tile->outside[i] > 0;
-  }
-  tile->lines = (Lines){{rows}, 1, words, words};
-}
-
-static void convolve_tile(const Job* job, size_t first, size_t count, void* scratch) {
-  const Convolution* convolution = job->convolution;
-  Tile tile = {.first = first, .count = count, .places = scratch};
-  const size_t places = job->machine->kernels->pixels * places_of(&convolution->window);
-  uint32_t* rows = (uint32_t*)(tile.places + places);
-  if (convolution->type == kInt32) {
-    const size_t out_words = words_of(convolution->out_channels);
-    memset((uint32_t*)job->output + first * out_words, 0, count * out_words * sizeof(uint32_t));
-  }
-  for (size_t group = 0; group < convolution->groups; ++group) {
-    if (!point_at(job, &tile, group)) copy_words(job, &tile, group, rows);
-    for (size_t block = 0; block < blocks_of(convolution); ++block) {
-      compare(job, &tile, group, block);
-    }
+    size_t* places = tile->places + i * places_of(&convolution->window);
+    tile->outside[i] = places_outside(&convolution->window, tile->first + i, places);
+    tile->meets_zeros |= tile->outside[i] > 0;
   }
 }
 
 static void convolve_tiles(void* argument, size_t task, size_t thread) {
   const Job* job = argument;
+  const Convolution* convolution = job->convolution;
+  const size_t chunk = task % job->chunks, group = task / job->chunks % convolution->groups;
   const size_t pixels = job->machine->kernels->pixels;
-  for (size_t tile = task * kTilesOfTask; tile < (task + 1) * kTilesOfTask; ++tile) {
-    const size_t first = tile * pixels;
-    if (first >= job->positions) return;
-    const size_t left = job->positions - first;
-    convolve_tile(job, first, left < pixels ? left : pixels, job->machine->scratch[thread]);
+  const size_t places = pixels * places_of(&convolution->window);
+  size_t first = task / job->chunks / convolution->groups * kTilesOfTask * pixels;
+  Tile tiles[kTilesOfTask];
+  size_t count = 0;
+  size_t* outside = job->machine->scratch[thread];
+  uint32_t* rows = (uint32_t*)(outside + kTilesOfTask * places);
+  for (; count < kTilesOfTask && first < job->positions; ++count, first += pixels) {
+    tiles[count] = (Tile){.first = first,
+                          .count = minimum(pixels, job->positions - first),
+                          .places = outside + count * places};
+    make_tile(job, tiles + count, group, rows + count * places * convolution->words);
+  }
+  const size_t begin = chunk * job->blocks_of_chunk;
+  const size_t end = minimum(begin + job->blocks_of_chunk, blocks_of(convolution));
+  for (size_t block = begin; block < end; ++block) {
+    for (size_t i = 0; i < count; ++i) compare(job, tiles + i, group, block);
   }
 }
 
@@ -279,15 +175,40 @@ void convolve(const Convolution* convolution, const uint32_t* input, void* outpu
               const Machine* machine) {
   const Window* window = &convolution->window;
   const size_t positions = window->batch * window->out_height * window->out_width;
-  Job job = {convolution, input, output, machine, positions};
-  const size_t pixels_of_task = machine->kernels->pixels * kTilesOfTask;
-  threads_run(machine->threads, convolve_tiles, &job,
-              (positions + pixels_of_task - 1) / pixels_of_task);
+  const size_t out_words = words_of(convolution->out_channels);
+  const uint32_t* map = input;
+  if (!is_surrounded(window)) {
+    surround(window, input, convolution->in_words, machine->map);
+    map = machine->map;
+  }
+  if (convolution->type == kInt32) memset(output, 0, positions * out_words * sizeof(uint32_t));
+  const size_t stretches = divided(positions, machine->kernels->pixels * kTilesOfTask);
+  const size_t tasks = stretches * convolution->groups, blocks = blocks_of(convolution);
+  // Small maps have too few tiles for all threads. Two blocks would meet in one word of bits.
+  const size_t wanted = threads_count(machine->threads) == 1 || convolution->type == kInt32
+                            ? 1
+                            : divided(kTasksOfThread * threads_count(machine->threads), tasks);
+  const size_t blocks_of_chunk = divided(blocks, minimum(wanted, blocks));
+  Job job = {.convolution = convolution,
+             .windows = {surrounded(window), map, convolution->in_words, convolution->words},
+             .output = output,
+             .machine = machine,
+             .positions = positions,
+             .chunks = divided(blocks, blocks_of_chunk),
+             .blocks_of_chunk = blocks_of_chunk};
+  threads_run(machine->threads, convolve_tiles, &job, tasks * job.chunks);
 }
 
 size_t convolve_scratch(const Convolution* convolution, const Kernels* kernels) {
-  const size_t places = places_of(&convolution->window);
-  return kernels->pixels * places * (sizeof(size_t) + convolution->words * sizeof(uint32_t));
+  const size_t places = kernels->pixels * places_of(&convolution->window);
+  return kTilesOfTask * places * (sizeof(size_t) + convolution->words * sizeof(uint32_t));
+}
+
+size_t convolve_map(const Convolution* convolution) {
+  if (is_surrounded(&convolution->window)) return 0;
+  const Window around = surrounded(&convolution->window);
+  return around.batch * around.in_height * around.in_width * convolution->in_words *
+         sizeof(uint32_t);
 }
 
 static int32_t bits_of(const uint32_t* words, size_t count) {

@@ -22,7 +22,7 @@ enum { kMostThreads = 256 };
 typedef struct {
   Delegate delegate;
   size_t threads_wanted;  // 0: as many as the interpreter's
-  size_t scratch_bytes;
+  size_t scratch_bytes, map_bytes;
   Machine machine;
   pthread_mutex_t mutex;  // interpreters that share a delegate take turns
 } Library;
@@ -43,23 +43,34 @@ typedef struct {
   IntArray* outputs;
 } Part;
 
+static size_t larger(size_t a, size_t b) {
+  return a > b ? a : b;
+}
+
 static void free_scratch(Machine* machine) {
   for (size_t i = 0; machine->scratch != NULL && i < threads_count(machine->threads); ++i) {
     free(machine->scratch[i]);
   }
   free(machine->scratch);
+  free(machine->map);
   machine->scratch = NULL;
+  machine->map = NULL;
 }
 
-static bool make_scratch(Library* library, size_t bytes) {
+static bool make_scratch(Library* library, size_t bytes, size_t map_bytes) {
   Machine* machine = &library->machine;
-  if (machine->scratch != NULL && bytes <= library->scratch_bytes) return true;
+  if (machine->scratch != NULL && bytes <= library->scratch_bytes &&
+      map_bytes <= library->map_bytes) {
+    return true;
+  }
   free_scratch(machine);
+  library->scratch_bytes = bytes = larger(bytes, library->scratch_bytes);
+  library->map_bytes = map_bytes = larger(map_bytes, library->map_bytes);
+  machine->map = malloc(map_bytes + 1);
   machine->scratch = calloc(threads_count(machine->threads), sizeof *machine->scratch);
-  if (machine->scratch == NULL) return false;
-  library->scratch_bytes = bytes;
+  if (machine->map == NULL || machine->scratch == NULL) return false;
   for (size_t i = 0; i < threads_count(machine->threads); ++i) {
-    machine->scratch[i] = calloc(bytes + 1, 1);
+    machine->scratch[i] = malloc(bytes + 1);
     if (machine->scratch[i] == NULL) return false;
   }
   return true;
@@ -165,21 +176,21 @@ static Status part_prepare(Context* context, Node* node) {
   if (part == NULL) return refuse(context, "one", 0, "there is no memory for it");
   Library* library = part->library;
   clear(part);
-  size_t scratch = 0;
+  size_t scratch = 0, map = 0;
   for (size_t i = 0; i < part->count; ++i) {
     Step* step = part->steps + i;
     const char* problem = parse(context, &step->node, step->name, &step->operator);
     if (problem == NULL && !connect(context, part, i)) problem = "there is no memory for it";
     if (problem != NULL) return refuse(context, step->name, step->number, problem);
     if (step->operator.kind == kConvolve) {
-      const size_t needed =
-          convolve_scratch(&step->operator.convolution, library->machine.kernels);
-      if (needed > scratch) scratch = needed;
+      const Convolution* convolution = &step->operator.convolution;
+      scratch = larger(scratch, convolve_scratch(convolution, library->machine.kernels));
+      map = larger(map, convolve_map(convolution));
     }
   }
   pthread_mutex_lock(&library->mutex);
   const bool ready =
-      make_threads(library, context->recommended_num_threads) && make_scratch(library, scratch);
+      make_threads(library, context->recommended_num_threads) && make_scratch(library, scratch, map);
   pthread_mutex_unlock(&library->mutex);
   return ready ? kOk : refuse(context, "one", 0, "there is no memory for it");
 }

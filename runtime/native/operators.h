@@ -18,6 +18,7 @@ typedef struct {
   const Kernels* kernels;
   Threads* threads;
   void** scratch;  // for each thread as many bytes as the neediest operator wants
+  uint32_t* map;   // likewise, for all together
 } Machine;
 
 // Where a window of the input lies for each position of the output. What lies outside of the
@@ -74,8 +75,9 @@ void max_pool(const Pooling* pooling, const uint32_t* input, uint32_t* output);
 void convolve(const Convolution* convolution, const uint32_t* input, void* output,
               const Machine* machine);
 
-// Bytes that each thread needs for it.
+// Bytes that each thread needs for it, and all together.
 size_t convolve_scratch(const Convolution* convolution, const Kernels* kernels);
+size_t convolve_map(const Convolution* convolution);
 
 // Makes `packed` and `places` of filters `(filters, height, width, words)`; false without memory.
 bool convolution_pack(Convolution* convolution, const uint32_t* filters);

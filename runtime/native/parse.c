@@ -8,8 +8,15 @@
 #include <string.h>
 
 #include "flexbuffer.h"
+#include "tiles.h"
 
-enum { kRank = 4, kLargestSide = 1 << 16, kMostElements = 1 << 30, kMostNodes = 1 << 24 };
+enum {
+  kRank = 4,
+  kLargestSide = 1 << 16,
+  kMostElements = 1 << 30,
+  kMostSurrounded = 1 << 26,
+  kMostNodes = 1 << 24,
+};
 
 static const char kQuantizeName[] = "LceQuantize", kDequantizeName[] = "LceDequantize",
                   kMaxPoolName[] = "LceBMaxPool2d", kConvolutionName[] = "LceBconv2d";
@@ -291,6 +298,14 @@ static const char* parse_groups(const Node* node, const Tensor* input, const Ten
   return side(output, 3) == wanted ? NULL : "its output has not a channel for each filter";
 }
 
+// Whether the map, with what surrounds it, is no larger than any tensor may be.
+static bool has_room(const Convolution* convolution) {
+  const Window around = surrounded(&convolution->window);
+  return around.in_height <= kMostElements / around.in_width &&
+         around.in_height * around.in_width <=
+             kMostSurrounded / convolution->in_words / around.batch;
+}
+
 static const char* parse_convolution(const Context* context, const Node* node,
                                      const Tensor* input, const Tensor* output,
                                      Convolution* convolution) {
@@ -317,6 +332,7 @@ static const char* parse_convolution(const Context* context, const Node* node,
   const char* problem = parse_window(node, input, output, window);
   if (problem == NULL) problem = parse_groups(node, input, filter, output, convolution);
   if (problem != NULL) return problem;
+  if (!is_surrounded(window) && !has_room(convolution)) return "it pads too much";
   convolution->type = output->type;
   convolution->pads_with_zero = pad_values == 0;
   const bool pads = window->height > 1 || window->width > 1;
