@@ -2,25 +2,12 @@
 
 #include "operators.h"
 
-enum { kPositionsOfTask = 256 };
-
-typedef struct {
-  const Conversion* conversion;
-  const void* input;
-  uint32_t* output;
-  const Kernels* kernels;
-} Quantization;
-
-static size_t minimum(size_t a, size_t b) {
-  return a < b ? a : b;
-}
-
 static bool is_negative(const Conversion* conversion, const void* input, size_t i) {
   if (conversion->type == kInt8) return ((const int8_t*)input)[i] < conversion->zero_point;
   return !((const bool*)input)[i];
 }
 
-static void quantize_bytes(const Conversion* conversion, const void* input, uint32_t* output) {
+void quantize_bytes(const Conversion* conversion, const void* input, uint32_t* output) {
   const size_t words = words_of(conversion->channels);
   for (size_t i = 0; i < conversion->positions * words; ++i) output[i] = 0;
   for (size_t i = 0; i < conversion->positions; ++i) {
@@ -29,27 +16,6 @@ static void quantize_bytes(const Conversion* conversion, const void* input, uint
       output[i * words + c / kBitsOfWord] |= bit << (c % kBitsOfWord);
     }
   }
-}
-
-static void quantize_part(void* argument, size_t task, size_t thread) {
-  (void)thread;
-  const Quantization* quantization = argument;
-  const size_t channels = quantization->conversion->channels;
-  const size_t first = task * kPositionsOfTask;
-  const size_t count = minimum(kPositionsOfTask, quantization->conversion->positions - first);
-  quantization->kernels->pack_signs((const float*)quantization->input + first * channels, count,
-                                    channels, quantization->output + first * words_of(channels));
-}
-
-void quantize(const Conversion* conversion, const void* input, uint32_t* output,
-              const Machine* machine) {
-  if (conversion->type != kFloat32) {
-    quantize_bytes(conversion, input, output);
-    return;
-  }
-  Quantization quantization = {conversion, input, output, machine->kernels};
-  const size_t tasks = (conversion->positions + kPositionsOfTask - 1) / kPositionsOfTask;
-  threads_run(machine->threads, quantize_part, &quantization, tasks);
 }
 
 static int8_t cut_off(int32_t number) {

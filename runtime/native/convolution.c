@@ -4,25 +4,15 @@
 // which multiplier and bias make up for.
 // Zeros around the map, a third value, are told apart afterwards: where a window meets them, the
 // filter's bits there were counted, and its products must not be.
-// A task is a few tiles, each of some positions, and some blocks, each of some filters. A block is
-// compared with all tiles while it is near.
+// Positions are taken in tiles, filters in blocks. A block is compared with a few tiles while it is
+// near.
+
+#include "convolution.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "operators.h"
-#include "tiles.h"
-
-enum { kTilesOfTask = 4, kTasksOfThread = 4 };
-
-typedef struct {
-  const Convolution* convolution;
-  Windows windows;
-  void* output;
-  const Machine* machine;
-  size_t positions;
-  size_t chunks, blocks_of_chunk;  // of the blocks of a group
-} Job;
+enum { kTilesOfStretch = 8 };
 
 static size_t places_of(const Window* window) {
   return window->height * window->width;
@@ -30,10 +20,6 @@ static size_t places_of(const Window* window) {
 
 static size_t minimum(size_t a, size_t b) {
   return a < b ? a : b;
-}
-
-static size_t divided(size_t number, size_t by) {
-  return (number + by - 1) / by;
 }
 
 // Twice the bits that differ at one position, for the filters of a block. A product with a zero
@@ -86,9 +72,19 @@ static void write_bits(const Convolution* convolution, const int32_t* differing,
   }
 }
 
+typedef struct {
+  const Convolution* convolution;
+  const Windows* windows;
+  const Kernels* kernels;
+  size_t channel;  // the first of the output's
+  char* output;
+  size_t stride;
+} Job;
+
 // Some positions, one behind the other.
 typedef struct {
   size_t first, count;
+  size_t begin;  // the first's place in the output
   Lines lines;
   bool meets_zeros;
   size_t outside[kMostPixels];  // places of each window that are outside of the map
@@ -99,46 +95,40 @@ static void write_tile(const Job* job, const Tile* tile, size_t block, size_t ch
                        size_t lanes, int32_t differing[][kLanes]) {
   const Convolution* convolution = job->convolution;
   for (size_t i = 0; i < tile->count; ++i) {
-    const size_t position = tile->first + i;
+    const size_t at = (tile->begin + i) * job->stride;
     if (convolution->type == kInt32) {
-      uint32_t* output = (uint32_t*)job->output + position * words_of(convolution->out_channels);
-      write_bits(convolution, differing[i], block, lanes, output, channel);
+      write_bits(convolution, differing[i], block, lanes, (uint32_t*)job->output + at, channel);
       continue;
     }
     int32_t twice[kLanes];
     const size_t* places = tile->places + i * places_of(&convolution->window);
     twice_differing(convolution, differing[i], block, places, tile->outside[i], twice);
-    write_numbers(convolution, twice, block, lanes, job->output,
-                  position * convolution->out_channels + channel);
+    write_numbers(convolution, twice, block, lanes, job->output, at + channel);
   }
 }
 
 static void compare(const Job* job, const Tile* tile, size_t group, size_t block_of_group) {
   const Convolution* convolution = job->convolution;
-  const Kernels* kernels = job->machine->kernels;
   const size_t words = places_of(&convolution->window) * convolution->words;
   const size_t block = group * blocks_of(convolution) + block_of_group;
   const size_t lanes = minimum(kLanes, convolution->filters - block_of_group * kLanes);
-  const size_t channel = group * convolution->filters + block_of_group * kLanes;
+  const size_t channel = group * convolution->filters + block_of_group * kLanes - job->channel;
   const uint32_t* filters = convolution->packed + block * words * kLanes;
   if (convolution->type == kFloat32 && !tile->meets_zeros) {
     const Transform transform = {convolution->least, convolution->largest,
                                  convolution->multiplier + block * kLanes,
                                  convolution->bias + block * kLanes};
-    float* output = (float*)job->output + tile->first * convolution->out_channels + channel;
-    kernels->multiply(&tile->lines, filters, &transform, output, convolution->out_channels,
-                      tile->count, lanes);
+    float* output = (float*)(void*)job->output + tile->begin * job->stride + channel;
+    job->kernels->multiply(&tile->lines, filters, &transform, output, job->stride, tile->count,
+                           lanes);
     return;
   }
   int32_t differing[kMostPixels][kLanes];
-  kernels->count_differences(&tile->lines, filters, differing);
+  job->kernels->count_differences(&tile->lines, filters, differing);
   write_tile(job, tile, block, channel, lanes, differing);
 }
 
-static void make_tile(const Job* job, Tile* tile, size_t group, uint32_t* rows) {
-  const Convolution* convolution = job->convolution;
-  tile->lines = lines_of(&job->windows, tile->first, tile->count, job->machine->kernels->pixels,
-                         group, rows);
+static void find_zeros(const Convolution* convolution, Tile* tile) {
   if (!convolution->pads_with_zero) return;
   for (size_t i = 0; i < tile->count; ++i) {
     size_t* places = tile->places + i * places_of(&convolution->window);
@@ -147,64 +137,60 @@ static void make_tile(const Job* job, Tile* tile, size_t group, uint32_t* rows) 
   }
 }
 
-static void convolve_tiles(void* argument, size_t task, size_t thread) {
-  const Job* job = argument;
+// As many tiles as there is scratch for.
+static void convolve_tiles(const Job* job, const Stretch* stretch, size_t done, void* scratch) {
   const Convolution* convolution = job->convolution;
-  const size_t chunk = task % job->chunks, group = task / job->chunks % convolution->groups;
-  const size_t pixels = job->machine->kernels->pixels;
+  const size_t pixels = job->kernels->pixels;
   const size_t places = pixels * places_of(&convolution->window);
-  size_t first = task / job->chunks / convolution->groups * kTilesOfTask * pixels;
-  Tile tiles[kTilesOfTask];
-  size_t count = 0;
-  size_t* outside = job->machine->scratch[thread];
-  uint32_t* rows = (uint32_t*)(outside + kTilesOfTask * places);
-  for (; count < kTilesOfTask && first < job->positions; ++count, first += pixels) {
-    tiles[count] = (Tile){.first = first,
-                          .count = minimum(pixels, job->positions - first),
-                          .places = outside + count * places};
-    make_tile(job, tiles + count, group, rows + count * places * convolution->words);
-  }
-  const size_t begin = chunk * job->blocks_of_chunk;
-  const size_t end = minimum(begin + job->blocks_of_chunk, blocks_of(convolution));
-  for (size_t block = begin; block < end; ++block) {
-    for (size_t i = 0; i < count; ++i) compare(job, tiles + i, group, block);
+  const size_t begin = stretch->channel / kLanes;
+  const size_t end = convolution->groups > 1
+                         ? blocks_of(convolution)
+                         : (stretch->channel + stretch->channels + kLanes - 1) / kLanes;
+  size_t* outside = scratch;
+  uint32_t* rows = (uint32_t*)(outside + kTilesOfStretch * places);
+  for (size_t group = 0; group < convolution->groups; ++group) {
+    Tile tiles[kTilesOfStretch];
+    size_t count = 0;
+    for (size_t at = done; count < kTilesOfStretch && at < stretch->count; at += pixels, ++count) {
+      Tile* tile = tiles + count;
+      *tile = (Tile){.first = stretch->first + at, .begin = at,
+                     .count = minimum(pixels, stretch->count - at),
+                     .places = outside + count * places};
+      tile->lines = lines_of(job->windows, tile->first, tile->count, pixels, group,
+                             rows + count * places * convolution->words);
+      find_zeros(convolution, tile);
+    }
+    for (size_t block = begin; block < end; ++block) {
+      for (size_t i = 0; i < count; ++i) compare(job, tiles + i, group, block);
+    }
   }
 }
 
-void convolve(const Convolution* convolution, const uint32_t* input, void* output,
-              const Machine* machine) {
-  const Window* window = &convolution->window;
-  const size_t positions = window->batch * window->out_height * window->out_width;
-  const size_t out_words = words_of(convolution->out_channels);
-  const uint32_t* map = input;
-  if (!is_surrounded(window)) {
-    surround(window, input, convolution->in_words, machine->map);
-    map = machine->map;
+void convolve(const Convolution* convolution, const Windows* windows, const Kernels* kernels,
+              const Stretch* stretch, void* output, size_t stride, void* scratch) {
+  const Job job = {convolution, windows, kernels, stretch->channel, output, stride};
+  if (convolution->type == kInt32) memset(output, 0, stretch->count * stride * sizeof(uint32_t));
+  for (size_t done = 0; done < stretch->count; done += kTilesOfStretch * kernels->pixels) {
+    convolve_tiles(&job, stretch, done, scratch);
   }
-  if (convolution->type == kInt32) memset(output, 0, positions * out_words * sizeof(uint32_t));
-  const size_t stretches = divided(positions, machine->kernels->pixels * kTilesOfTask);
-  const size_t tasks = stretches * convolution->groups, blocks = blocks_of(convolution);
-  // Small maps have too few tiles for all threads. Two blocks would meet in one word of bits.
-  const size_t wanted = threads_count(machine->threads) == 1 || convolution->type == kInt32
-                            ? 1
-                            : divided(kTasksOfThread * threads_count(machine->threads), tasks);
-  const size_t blocks_of_chunk = divided(blocks, minimum(wanted, blocks));
-  Job job = {.convolution = convolution,
-             .windows = {surrounded(window), map, convolution->in_words, convolution->words},
-             .output = output,
-             .machine = machine,
-             .positions = positions,
-             .chunks = divided(blocks, blocks_of_chunk),
-             .blocks_of_chunk = blocks_of_chunk};
-  threads_run(machine->threads, convolve_tiles, &job, tasks * job.chunks);
 }
 
-size_t convolve_scratch(const Convolution* convolution, const Kernels* kernels) {
+size_t convolution_scratch(const Convolution* convolution, const Kernels* kernels) {
   const size_t places = kernels->pixels * places_of(&convolution->window);
-  return kTilesOfTask * places * (sizeof(size_t) + convolution->words * sizeof(uint32_t));
+  return kTilesOfStretch * places * (sizeof(size_t) + convolution->words * sizeof(uint32_t));
 }
 
-size_t convolve_map(const Convolution* convolution) {
+Windows convolution_windows(const Convolution* convolution, const uint32_t* input, uint32_t* map) {
+  Windows windows = {surrounded(&convolution->window), input, convolution->in_words,
+                     convolution->words};
+  if (!is_surrounded(&convolution->window)) {
+    surround(&convolution->window, input, convolution->in_words, map);
+    windows.map = map;
+  }
+  return windows;
+}
+
+size_t convolution_map(const Convolution* convolution) {
   if (is_surrounded(&convolution->window)) return 0;
   const Window around = surrounded(&convolution->window);
   return around.batch * around.in_height * around.in_width * convolution->in_words *

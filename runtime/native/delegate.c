@@ -1,15 +1,15 @@
 // The library's two entries, and the part of a graph that it runs.
 //
 // A runtime loads the library as an external delegate, shows it the graph before anything is
-// prepared, and gives it runs of neighbouring nodes, each as one node of its own. What passes from
-// one of them to the next is held here, as the runtime has no memory for it.
+// prepared, and gives it runs of neighbouring nodes, each as one node of its own: a part. What passes
+// from one of them to the next is held here, as the runtime has no memory for it.
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "operators.h"
 #include "parse.h"
+#include "pass.h"
 
 #if defined(_WIN32)
 #define EXPORTED __declspec(dllexport)
@@ -22,25 +22,26 @@ enum { kMostThreads = 256 };
 typedef struct {
   Delegate delegate;
   size_t threads_wanted;  // 0: as many as the interpreter's
-  size_t scratch_bytes, map_bytes;
+  size_t scratch_bytes, shared_bytes;
+  bool leaves_others;  // of TensorFlow Lite's own operators, all
   Machine machine;
   pthread_mutex_t mutex;  // interpreters that share a delegate take turns
 } Library;
 
 typedef struct {
   Node node;
+  int builtin_code;
   const char* name;
   int number;
-  Operator operator;
-  void* own_output;  // where no one else reads it
-  const void* own_input;
-} Step;
+} Source;
 
 typedef struct {
   Library* library;
   size_t count;
-  Step* steps;
+  Source* sources;
   IntArray* outputs;
+  Plan plan;
+  void* memory;
 } Part;
 
 static size_t larger(size_t a, size_t b) {
@@ -52,23 +53,23 @@ static void free_scratch(Machine* machine) {
     free(machine->scratch[i]);
   }
   free(machine->scratch);
-  free(machine->map);
+  free(machine->shared);
   machine->scratch = NULL;
-  machine->map = NULL;
+  machine->shared = NULL;
 }
 
-static bool make_scratch(Library* library, size_t bytes, size_t map_bytes) {
+static bool make_scratch(Library* library, size_t bytes, size_t shared) {
   Machine* machine = &library->machine;
   if (machine->scratch != NULL && bytes <= library->scratch_bytes &&
-      map_bytes <= library->map_bytes) {
+      shared <= library->shared_bytes) {
     return true;
   }
   free_scratch(machine);
   library->scratch_bytes = bytes = larger(bytes, library->scratch_bytes);
-  library->map_bytes = map_bytes = larger(map_bytes, library->map_bytes);
-  machine->map = malloc(map_bytes + 1);
+  library->shared_bytes = shared = larger(shared, library->shared_bytes);
+  machine->shared = malloc(shared + 1);
   machine->scratch = calloc(threads_count(machine->threads), sizeof *machine->scratch);
-  if (machine->map == NULL || machine->scratch == NULL) return false;
+  if (machine->shared == NULL || machine->scratch == NULL) return false;
   for (size_t i = 0; i < threads_count(machine->threads); ++i) {
     machine->scratch[i] = malloc(bytes + 1);
     if (machine->scratch[i] == NULL) return false;
@@ -90,21 +91,10 @@ static bool make_threads(Library* library, int recommended) {
   return machine->threads != NULL;
 }
 
-static bool contains(const IntArray* numbers, int number) {
-  for (int i = 0; i < numbers->size; ++i) {
-    if (numbers->data[i] == number) return true;
-  }
-  return false;
-}
-
 static void clear(Part* part) {
-  for (size_t i = 0; i < part->count; ++i) {
-    operator_free(&part->steps[i].operator);
-    free(part->steps[i].own_output);
-    part->steps[i].own_output = NULL;
-    part->steps[i].own_input = NULL;
-    memset(&part->steps[i].operator, 0, sizeof part->steps[i].operator);
-  }
+  plan_free(&part->plan);
+  free(part->memory);
+  part->memory = NULL;
 }
 
 static void part_free(Context* context, void* user_data) {
@@ -113,7 +103,7 @@ static void part_free(Context* context, void* user_data) {
   if (part == NULL) return;
   clear(part);
   free(part->outputs);
-  free(part->steps);
+  free(part->sources);
   free(part);
 }
 
@@ -131,20 +121,21 @@ static void* part_init(Context* context, const char* buffer, size_t length) {
   if (part == NULL) return NULL;
   part->library = parameters->delegate->data;
   part->count = (size_t)parameters->nodes->size;
-  part->steps = calloc(part->count, sizeof *part->steps);
+  part->sources = calloc(part->count, sizeof *part->sources);
   part->outputs = copy_of(parameters->outputs);
-  bool done = part->steps != NULL && part->outputs != NULL;
+  bool done = part->sources != NULL && part->outputs != NULL;
   for (size_t i = 0; done && i < part->count; ++i) {
     Node* node;
     Registration* registration;
     const int number = parameters->nodes->data[i];
     done = context->GetNodeAndRegistration(context, number, &node, &registration) == kOk;
     // Nodes move in memory when others are added; what they point to stays.
-    if (done) part->steps[i] = (Step){.node = *node, .number = number,
-                                      .name = registration->custom_name};
+    if (done) {
+      part->sources[i] = (Source){*node, registration->builtin_code,
+                                  is_ours(registration) ? registration->custom_name : NULL, number};
+    }
   }
   if (done) return part;
-  if (part->steps == NULL) part->count = 0;
   part_free(context, part);
   return NULL;
 }
@@ -158,17 +149,13 @@ static Status refuse(Context* context, const char* name, int number, const char*
   return kError;
 }
 
-// Memory for what only later steps read, and where they find it.
-static bool connect(const Context* context, Part* part, size_t at) {
-  Step* step = part->steps + at;
-  for (size_t i = 0; i < at; ++i) {
-    if (part->steps[i].operator.output == step->operator.input) {
-      step->own_input = part->steps[i].own_output;
-    }
-  }
-  if (contains(part->outputs, step->operator.output)) return true;
-  step->own_output = calloc(context->tensors[step->operator.output].bytes, 1);
-  return step->own_output != NULL;
+static const char* parse_source(const Context* context, const Source* source, Step* step) {
+  step->name = source->name == NULL ? "one of TensorFlow Lite" : source->name;
+  step->number = source->number;
+  if (source->name != NULL) return parse(context, &source->node, source->name, &step->operator);
+  const bool known =
+      parse_builtin(context, &source->node, source->builtin_code, &step->operator);
+  return known ? NULL : "its sizes have changed";
 }
 
 static Status part_prepare(Context* context, Node* node) {
@@ -176,80 +163,112 @@ static Status part_prepare(Context* context, Node* node) {
   if (part == NULL) return refuse(context, "one", 0, "there is no memory for it");
   Library* library = part->library;
   clear(part);
-  size_t scratch = 0, map = 0;
+  Plan* plan = &part->plan;
+  plan->steps = calloc(part->count + 1, sizeof *plan->steps);
+  if (plan->steps == NULL) return refuse(context, "one", 0, "there is no memory for it");
   for (size_t i = 0; i < part->count; ++i) {
-    Step* step = part->steps + i;
-    const char* problem = parse(context, &step->node, step->name, &step->operator);
-    if (problem == NULL && !connect(context, part, i)) problem = "there is no memory for it";
+    Step* step = plan->steps + plan->step_count++;
+    const char* problem = parse_source(context, part->sources + i, step);
     if (problem != NULL) return refuse(context, step->name, step->number, problem);
-    if (step->operator.kind == kConvolve) {
-      const Convolution* convolution = &step->operator.convolution;
-      scratch = larger(scratch, convolve_scratch(convolution, library->machine.kernels));
-      map = larger(map, convolve_map(convolution));
-    }
   }
+  const char* problem = make_plan(context, part->outputs, plan);
+  const Source* first = part->sources;
+  if (problem != NULL) return refuse(context, "one", first->number, problem);
+  size_t scratch = 0, shared = 0;
+  plan_needs(plan, &library->machine, &scratch, &shared);
+  part->memory = malloc(plan->bytes + 1);
   pthread_mutex_lock(&library->mutex);
-  const bool ready =
-      make_threads(library, context->recommended_num_threads) && make_scratch(library, scratch, map);
+  const bool ready = part->memory != NULL &&
+                     make_threads(library, context->recommended_num_threads) &&
+                     make_scratch(library, scratch, shared);
   pthread_mutex_unlock(&library->mutex);
-  return ready ? kOk : refuse(context, "one", 0, "there is no memory for it");
-}
-
-static void run(const Operator* operator, const void* input, void* output,
-                const Machine* machine) {
-  switch (operator->kind) {
-    case kQuantize:
-      quantize(&operator->conversion, input, output, machine);
-      break;
-    case kDequantize:
-      dequantize(&operator->conversion, input, output);
-      break;
-    case kMaxPool:
-      max_pool(&operator->pooling, input, output);
-      break;
-    case kConvolve:
-      convolve(&operator->convolution, input, output, machine);
-      break;
-  }
+  return ready ? kOk : refuse(context, "one", first->number, "there is no memory for it");
 }
 
 static Status part_invoke(Context* context, Node* node) {
   const Part* part = node->user_data;
   pthread_mutex_lock(&part->library->mutex);
-  Status status = kOk;
-  for (size_t i = 0; status == kOk && i < part->count; ++i) {
-    const Step* step = part->steps + i;
-    const void* input = step->own_input != NULL ? step->own_input
-                                                : context->tensors[step->operator.input].data;
-    void* output = step->own_output != NULL ? step->own_output
-                                            : context->tensors[step->operator.output].data;
-    if (input == NULL || output == NULL) {
-      status = refuse(context, step->name, step->number, "a tensor of it has no memory");
-    } else {
-      run(&step->operator, input, output, &part->library->machine);
-    }
-  }
+  const Step* failed = run_plan(&part->plan, context, part->memory, &part->library->machine);
   pthread_mutex_unlock(&part->library->mutex);
-  return status;
+  if (failed == NULL) return kOk;
+  return refuse(context, failed->name, failed->number, "a tensor of it has no memory");
 }
 
-static Status check_nodes(Context* context, const IntArray* plan, IntArray* ours) {
+// What of a graph's nodes can be run here.
+typedef enum { kLeft, kCanBe, kTaken } Choice;
+
+// Larq Compute Engine's operators; and others that can be run here, which have to wait.
+static Status look_at_nodes(Context* context, const Library* library, const IntArray* plan,
+                            Choice* choices) {
   for (int i = 0; i < plan->size; ++i) {
     Node* node;
     Registration* registration;
     if (context->GetNodeAndRegistration(context, plan->data[i], &node, &registration) != kOk) {
       return kError;
     }
-    if (!is_ours(registration)) continue;
     Operator operator;
+    if (!is_ours(registration)) {
+      const bool known = !library->leaves_others &&
+                         parse_builtin(context, node, registration->builtin_code, &operator);
+      choices[i] = known ? kCanBe : kLeft;
+      continue;
+    }
     const char* problem = parse(context, node, registration->custom_name, &operator);
     operator_free(&operator);
     if (problem != NULL) {
       return refuse(context, registration->custom_name, plan->data[i], problem);
     }
-    ours->data[ours->size++] = plan->data[i];
+    choices[i] = kTaken;
   }
   return kOk;
+}
+
+// Takes what a taken node reads or is read by; whether there was any.
+static bool take_neighbours(Context* context, const IntArray* plan, Choice* choices,
+                            bool* touched) {
+  bool found = false;
+  for (int i = 0; i < plan->size; ++i) {
+    Node* node;
+    Registration* registration;
+    if (choices[i] == kLeft ||
+        context->GetNodeAndRegistration(context, plan->data[i], &node, &registration) != kOk) {
+      continue;
+    }
+    const IntArray* ends[] = {node->inputs, node->outputs};
+    for (int end = 0; end < 2; ++end) {
+      for (int k = 0; k < ends[end]->size; ++k) {
+        const Tensor* tensor = tensor_of(context, ends[end], k);
+        if (tensor == NULL || tensor->allocation_type == kConstant) continue;
+        bool* here = touched + ends[end]->data[k];
+        if (choices[i] == kCanBe && *here) {
+          choices[i] = kTaken;
+          found = true;
+        }
+        *here |= choices[i] == kTaken;
+      }
+    }
+  }
+  return found;
+}
+
+static Status choose_nodes(Context* context, const Library* library, const IntArray* plan,
+                           IntArray* ours) {
+  Choice* choices = calloc((size_t)plan->size + 1, sizeof *choices);
+  bool* touched = calloc(context->tensors_size, sizeof *touched);
+  Status status = choices == NULL || touched == NULL
+                      ? kError
+                      : look_at_nodes(context, library, plan, choices);
+  if (status == kOk) {
+    while (take_neighbours(context, plan, choices, touched)) {
+    }
+    ours->size = 0;
+    for (int i = 0; i < plan->size; ++i) {
+      if (choices[i] == kTaken) ours->data[ours->size++] = plan->data[i];
+    }
+  }
+  free(choices);
+  free(touched);
+  return status;
 }
 
 static Status take_nodes(Context* context, Delegate* delegate) {
@@ -262,10 +281,7 @@ static Status take_nodes(Context* context, Delegate* delegate) {
   IntArray* plan = copy_of(given);
   IntArray* ours = plan == NULL ? NULL : copy_of(plan);
   Status status = ours == NULL ? kError : kOk;
-  if (status == kOk) {
-    ours->size = 0;
-    status = check_nodes(context, plan, ours);
-  }
+  if (status == kOk) status = choose_nodes(context, delegate->data, plan, ours);
   if (status == kOk && ours->size > 0) {
     const Registration registration = {.init = part_init,
                                        .free = part_free,
@@ -290,6 +306,10 @@ static bool set_threads(Library* library, const char* value) {
 
 static bool set_option(Library* library, const char* key, const char* value) {
   if (strcmp(key, "num_threads") == 0) return set_threads(library, value);
+  if (strcmp(key, "fuse") == 0) {
+    library->leaves_others = strcmp(value, "0") == 0;
+    return library->leaves_others || strcmp(value, "1") == 0;
+  }
   if (strcmp(key, "kernels") != 0) return false;
   library->machine.kernels = choose_kernels(value);
   return library->machine.kernels != NULL;
@@ -325,7 +345,8 @@ EXPORTED Delegate* tflite_plugin_create_delegate(char** keys, char** values, siz
   for (size_t i = 0; known && i < count; ++i) known = set_option(library, keys[i], values[i]);
   if (known) return &library->delegate;
   complain(report,
-           "Options of larq_insta's delegate are num_threads (0 to 256; 0 for the interpreter's) "
+           "Options of larq_insta's delegate are num_threads (0 to 256; 0 for the interpreter's), "
+           "fuse (0 or 1: whether TensorFlow Lite's operators around Larq's run in it, too) "
            "and kernels (portable, avx2, avx512 or neon, which the processor must have; also "
            "LARQ_INSTA_KERNELS): leave them out for the best.");
   tflite_plugin_destroy_delegate(&library->delegate);

@@ -31,8 +31,49 @@ typedef struct {
   const float *multiplier, *bias;  // kLanes each
 } Transform;
 
+// Numbers of some positions, each `stride` numbers behind the one before; 0 for the same at all.
+typedef struct {
+  float* first;
+  size_t stride;
+} Rows;
+
+// What two numbers become. A slope is that of negative numbers.
+typedef enum {
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kSquaredDifference,
+  kSlope,
+  kMinimum,
+  kMaximum,
+  kCombinations
+} Combination;
+
+// A chain of combinations: a plus b, plus `sign` times a vector, with slopes. `b` is absent where it
+// begins with NULL. Unless `products` is NULL, the sums of the squared distance from `shift`, and of
+// the number times that, are added to.
+typedef struct {
+  Rows a, b, to;
+  float sign;
+  const float *vector, *slopes, *shift;
+  float *squares, *products;
+} Chain;
+
+typedef struct {
+  void (*chain)(const Chain* chain, size_t positions, size_t channels);
+  void (*combine[kCombinations])(Rows a, Rows b, Rows to, size_t positions, size_t channels);
+
+  // Makes negative numbers 0.
+  void (*relu)(Rows rows, size_t positions, size_t channels);
+
+  // Adds to `sums`, for each channel, the numbers of all positions, or their products.
+  void (*sum)(Rows a, Rows unused, float* sums, size_t positions, size_t channels);
+  void (*sum_products)(Rows a, Rows b, float* sums, size_t positions, size_t channels);
+} Loops;
+
 typedef struct {
   const char* name;
+  const Loops* loops;
 
   // How many positions `count_differences` and `multiply` take.
   size_t pixels;
@@ -48,9 +89,10 @@ typedef struct {
   void (*multiply)(const Lines* lines, const uint32_t* filters, const Transform* transform,
                    float* output, size_t stride, size_t count, size_t lanes);
 
-  // Signs of `positions` times `channels` numbers: bit c of a position is number c < 0. Each
-  // position begins a new word; what is left of its last one is 0.
-  void (*pack_signs)(const float* numbers, size_t positions, size_t channels, uint32_t* bits);
+  // Bit c of a position is whether its number c is below threshold c. Each position begins a new
+  // word, `words` behind the one before; what is left of its last one is 0.
+  void (*pack)(Rows numbers, const float* thresholds, size_t positions, size_t channels,
+               uint32_t* bits, size_t words);
 } Kernels;
 
 extern const Kernels kPortableKernels;

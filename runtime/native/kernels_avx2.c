@@ -9,6 +9,10 @@
 #include <string.h>
 
 #define AVX2 __attribute__((target("avx2")))
+#define FOR_PROCESSOR AVX2
+#define BYTES_OF_VECTOR 32
+#define VECTORS_OF_COLUMN 2
+#include "loops.h"
 
 enum {
   kPixels = 4,
@@ -117,27 +121,28 @@ AVX2 static void multiply(const Lines* lines, const uint32_t* filters, const Tra
   }
 }
 
-AVX2 static void pack_signs(const float* numbers, size_t positions, size_t channels,
-                            uint32_t* bits) {
-  const __m256 zero = _mm256_setzero_ps();
+AVX2 static void pack(Rows numbers, const float* thresholds, size_t positions, size_t channels,
+                      uint32_t* bits, size_t words) {
+  const size_t whole = channels / kBitsOfWord * kBitsOfWord;
   for (size_t i = 0; i < positions; ++i) {
-    size_t c = 0;
-    for (; c + kBitsOfWord <= channels; c += kBitsOfWord) {
+    const float* from = numbers.first + i * numbers.stride;
+    for (size_t c = 0; c < whole; c += kBitsOfWord) {
       uint32_t word = 0;
-      for (int part = 0; part < 4; ++part) {
-        const __m256 x = _mm256_loadu_ps(numbers + c + 8 * part);
-        const int negative = _mm256_movemask_ps(_mm256_cmp_ps(x, zero, _CMP_LT_OQ));
-        word |= (uint32_t)negative << (8 * part);
+      for (size_t part = 0; part < kBitsOfWord; part += 8) {
+        const __m256 x = _mm256_loadu_ps(from + c + part);
+        const __m256 threshold = _mm256_loadu_ps(thresholds + c + part);
+        const int below = _mm256_movemask_ps(_mm256_cmp_ps(x, threshold, _CMP_LT_OQ));
+        word |= (uint32_t)below << part;
       }
-      *bits++ = word;
+      bits[i * words + c / kBitsOfWord] = word;
     }
-    if (c < channels) {
-      kPortableKernels.pack_signs(numbers + c, 1, channels - c, bits++);
-    }
-    numbers += channels;
   }
+  if (whole == channels) return;
+  const Rows left = {numbers.first + whole, numbers.stride};
+  kPortableKernels.pack(left, thresholds + whole, positions, channels - whole,
+                        bits + whole / kBitsOfWord, words);
 }
 
-const Kernels kAvx2Kernels = {"avx2", kPixels, count_differences, multiply, pack_signs};
+const Kernels kAvx2Kernels = {"avx2", &kLoops, kPixels, count_differences, multiply, pack};
 
 #endif  // __x86_64__

@@ -7,6 +7,10 @@
 #include <immintrin.h>
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vpopcntdq")))
+#define FOR_PROCESSOR AVX512
+#define BYTES_OF_VECTOR 64
+#define VECTORS_OF_COLUMN 4
+#include "loops.h"
 
 enum { kPixels = 8 };
 
@@ -52,24 +56,25 @@ AVX512 static void multiply(const Lines* lines, const uint32_t* filters,
   }
 }
 
-AVX512 static void pack_signs(const float* numbers, size_t positions, size_t channels,
-                              uint32_t* bits) {
-  const __m512 zero = _mm512_setzero_ps();
+AVX512 static void pack(Rows numbers, const float* thresholds, size_t positions, size_t channels,
+                        uint32_t* bits, size_t words) {
   for (size_t i = 0; i < positions; ++i) {
+    const float* from = numbers.first + i * numbers.stride;
     for (size_t c = 0; c < channels; c += kBitsOfWord) {
       const size_t left = channels - c;
       const uint32_t there = left < kBitsOfWord ? (1u << left) - 1 : UINT32_MAX;
       const __mmask16 first = (__mmask16)there, second = (__mmask16)(there >> kLanes);
-      const __m512 a = _mm512_maskz_loadu_ps(first, numbers + c);
-      const __m512 b = _mm512_maskz_loadu_ps(second, numbers + c + kLanes);
-      const uint32_t low = _mm512_cmp_ps_mask(a, zero, _CMP_LT_OQ);
-      const uint32_t high = _mm512_cmp_ps_mask(b, zero, _CMP_LT_OQ);
-      *bits++ = low | high << kLanes;
+      const __m512 a = _mm512_maskz_loadu_ps(first, from + c);
+      const __m512 b = _mm512_maskz_loadu_ps(second, from + c + kLanes);
+      const __m512 of_a = _mm512_maskz_loadu_ps(first, thresholds + c);
+      const __m512 of_b = _mm512_maskz_loadu_ps(second, thresholds + c + kLanes);
+      const uint32_t low = _mm512_cmp_ps_mask(a, of_a, _CMP_LT_OQ);
+      const uint32_t high = _mm512_cmp_ps_mask(b, of_b, _CMP_LT_OQ);
+      bits[i * words + c / kBitsOfWord] = low | high << kLanes;
     }
-    numbers += channels;
   }
 }
 
-const Kernels kAvx512Kernels = {"avx512", kPixels, count_differences, multiply, pack_signs};
+const Kernels kAvx512Kernels = {"avx512", &kLoops, kPixels, count_differences, multiply, pack};
 
 #endif  // __x86_64__

@@ -8,6 +8,11 @@
 #include <arm_neon.h>
 #include <string.h>
 
+#define FOR_PROCESSOR
+#define BYTES_OF_VECTOR 16
+#define VECTORS_OF_COLUMN 4
+#include "loops.h"
+
 enum {
   kPixels = 4,
   kVectors = kLanes / 4,
@@ -107,26 +112,29 @@ static void multiply(const Lines* lines, const uint32_t* filters, const Transfor
   }
 }
 
-static void pack_signs(const float* numbers, size_t positions, size_t channels, uint32_t* bits) {
+static void pack(Rows numbers, const float* thresholds, size_t positions, size_t channels,
+                 uint32_t* bits, size_t words) {
   static const uint32_t kPlaces[4] = {1, 2, 4, 8};
   const uint32x4_t places = vld1q_u32(kPlaces);
+  const size_t whole = channels / kBitsOfWord * kBitsOfWord;
   for (size_t i = 0; i < positions; ++i) {
-    size_t c = 0;
-    for (; c + kBitsOfWord <= channels; c += kBitsOfWord) {
+    const float* from = numbers.first + i * numbers.stride;
+    for (size_t c = 0; c < whole; c += kBitsOfWord) {
       uint32x4_t word = vdupq_n_u32(0);
-      for (int part = 7; part >= 0; --part) {
-        const uint32x4_t negative = vcltzq_f32(vld1q_f32(numbers + c + 4 * part));
-        word = vorrq_u32(vshlq_n_u32(word, 4), vandq_u32(negative, places));
+      for (size_t part = kBitsOfWord; part > 0; part -= 4) {
+        const size_t at = c + part - 4;
+        const uint32x4_t below = vcltq_f32(vld1q_f32(from + at), vld1q_f32(thresholds + at));
+        word = vorrq_u32(vshlq_n_u32(word, 4), vandq_u32(below, places));
       }
-      *bits++ = vaddvq_u32(word);
+      bits[i * words + c / kBitsOfWord] = vaddvq_u32(word);
     }
-    if (c < channels) {
-      kPortableKernels.pack_signs(numbers + c, 1, channels - c, bits++);
-    }
-    numbers += channels;
   }
+  if (whole == channels) return;
+  const Rows left = {numbers.first + whole, numbers.stride};
+  kPortableKernels.pack(left, thresholds + whole, positions, channels - whole,
+                        bits + whole / kBitsOfWord, words);
 }
 
-const Kernels kNeonKernels = {"neon", kPixels, count_differences, multiply, pack_signs};
+const Kernels kNeonKernels = {"neon", &kLoops, kPixels, count_differences, multiply, pack};
 
 #endif  // __aarch64__

@@ -9,6 +9,11 @@
 
 #include "kernels.h"
 
+#define FOR_PROCESSOR
+#define BYTES_OF_VECTOR 16
+#define VECTORS_OF_COLUMN 2
+#include "loops.h"
+
 enum {
   kPixels = 4,
   kVectors = kLanes / 4,
@@ -148,17 +153,20 @@ static void multiply(const Lines* lines, const uint32_t* filters, const Transfor
   }
 }
 
-static void pack_signs(const float* numbers, size_t positions, size_t channels, uint32_t* bits) {
-  for (size_t i = 0; i < positions; ++i) {
+static void pack(Rows numbers, const float* thresholds, size_t positions, size_t channels,
+                 uint32_t* bits, size_t words) {
+  for (size_t i = 0; i < positions; ++i, bits += words) {
+    const float* from = numbers.first + i * numbers.stride;
     for (size_t first = 0; first < channels; first += kBitsOfWord) {
       const size_t left = channels - first;
       const size_t count = left < kBitsOfWord ? left : kBitsOfWord;
       uint32_t word = 0;
-      for (size_t c = 0; c < count; ++c) word |= (uint32_t)(numbers[c] < 0) << c;
-      *bits++ = word;
-      numbers += count;
+      for (size_t c = 0; c < count; ++c) {
+        word |= (uint32_t)(from[first + c] < thresholds[first + c]) << c;
+      }
+      bits[first / kBitsOfWord] = word;
     }
   }
 }
 
-const Kernels kPortableKernels = {"portable", kPixels, count_differences, multiply, pack_signs};
+const Kernels kPortableKernels = {"portable", &kLoops, kPixels, count_differences, multiply, pack};

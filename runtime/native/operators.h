@@ -1,4 +1,5 @@
-// Larq Compute Engine's four operators, as they are run here.
+// Operators, as they are run here: Larq Compute Engine's four, and those of TensorFlow Lite that
+// stand between them.
 //
 // Bits: 0 stands for +1 and 1 for -1. They lie in words along the channels, channel 0 in the
 // lowest bit, the last word filled up with 0.
@@ -12,14 +13,8 @@
 
 #include "interface.h"
 #include "kernels.h"
-#include "threads.h"
 
-typedef struct {
-  const Kernels* kernels;
-  Threads* threads;
-  void** scratch;  // for each thread as many bytes as the neediest operator wants
-  uint32_t* map;   // likewise, for all together
-} Machine;
+enum { kMostInputs = 6, kMostOutputs = 3 };
 
 // Where a window of the input lies for each position of the output. What lies outside of the
 // input is in front by `top` and `left`.
@@ -49,6 +44,7 @@ typedef struct {
   size_t positions, channels;
   Type type;  // of what is not bits
   int32_t zero_point, one;  // of int8: what stands for 0, and the distance to +1
+  float* zeros;  // thresholds of float32, one a channel
 } Conversion;
 
 typedef struct {
@@ -56,37 +52,63 @@ typedef struct {
   size_t words;
 } Pooling;
 
-typedef enum { kQuantize, kDequantize, kMaxPool, kConvolve } Kind;
+// Two maps, or a map and a vector of one number a channel, or two vectors.
+typedef struct {
+  Combination combination;
+  bool with_vector;
+  bool relu;  // negative numbers become 0 then
+  bool repeats[2];  // of vectors: one number stands for all
+} Combining;
+
+// For each channel, of all positions of a map, or of the products of two, `scale` times the sum
+// plus a bias where there is one.
+typedef struct {
+  bool of_products;
+  float scale;
+} Summing;
+
+// A chain of them: `a` plus `b`, plus or minus a vector, with a slope; and with its statistics, the
+// sums over all positions of the squared distance d from a vector, and of the number times d. What
+// is absent is -1.
+enum { kA, kB, kVector, kSlopes, kShift, kProductBias };  // inputs
+enum { kChained, kSquares, kProducts };                  // outputs
+
+typedef struct {
+  float sign;           // of the vector
+  bool has_statistics;
+  float squares_scale;
+} Finishing;
+
+typedef enum {
+  kQuantize,
+  kDequantize,
+  kMaxPool,
+  kConvolve,
+  kCombine,
+  kCombineVectors,
+  kSum,
+  kConcatenate,
+  kFinish,
+} Kind;
 
 typedef struct {
   Kind kind;
-  int input, output;  // numbers of tensors
+  int inputs[kMostInputs], outputs[kMostOutputs];  // numbers of tensors; -1 for none
+  size_t in_channels[kMostInputs];                 // of maps of numbers
+  size_t images, positions, channels;              // of the output; of a sum, of its input
   union {
     Conversion conversion;
     Pooling pooling;
     Convolution convolution;
+    Combining combining;
+    Summing summing;
+    Finishing finishing;
   };
 } Operator;
 
-void quantize(const Conversion* conversion, const void* input, uint32_t* output,
-              const Machine* machine);
+void quantize_bytes(const Conversion* conversion, const void* input, uint32_t* output);
 void dequantize(const Conversion* conversion, const uint32_t* input, void* output);
 void max_pool(const Pooling* pooling, const uint32_t* input, uint32_t* output);
-void convolve(const Convolution* convolution, const uint32_t* input, void* output,
-              const Machine* machine);
-
-// Bytes that each thread needs for it, and all together.
-size_t convolve_scratch(const Convolution* convolution, const Kernels* kernels);
-size_t convolve_map(const Convolution* convolution);
-
-// Makes `packed` and `places` of filters `(filters, height, width, words)`; false without memory.
-bool convolution_pack(Convolution* convolution, const uint32_t* filters);
-void convolution_free(Convolution* convolution);
-
-// Filters are counted `kLanes` at a time; those of a group are filled up.
-static inline size_t blocks_of(const Convolution* convolution) {
-  return (convolution->filters + kLanes - 1) / kLanes;
-}
 
 // The place in the input that `at` of the window meets for position `out`; false if outside.
 static inline bool window_meets(size_t out, size_t stride, size_t at, size_t dilation,

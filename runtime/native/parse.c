@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convolution.h"
 #include "flexbuffer.h"
-#include "tiles.h"
 
 enum {
   kRank = 4,
@@ -64,14 +64,14 @@ bool is_ours(const Registration* registration) {
 }
 
 // A tensor of a node; NULL where it is left out or none.
-static const Tensor* tensor_of(const Context* context, const IntArray* numbers, int at) {
+const Tensor* tensor_of(const Context* context, const IntArray* numbers, int at) {
   if (numbers == NULL || at >= numbers->size) return NULL;
   const int number = numbers->data[at];
   if (number < 0 || (size_t)number >= context->tensors_size) return NULL;
   return context->tensors + number;
 }
 
-static bool has_fixed_size(const Tensor* tensor) {
+bool has_fixed_size(const Tensor* tensor) {
   size_t count;
   if (!elements_of(tensor->dims, &count) || size_of(tensor->type) == 0) return false;
   const IntArray* signature = tensor->dims_signature;
@@ -81,7 +81,7 @@ static bool has_fixed_size(const Tensor* tensor) {
   return tensor->bytes == count * size_of(tensor->type);
 }
 
-static size_t side(const Tensor* tensor, int axis) {
+size_t side(const Tensor* tensor, int axis) {
   return (size_t)tensor->dims->data[axis];
 }
 
@@ -171,6 +171,8 @@ static const char* parse_conversion(const Tensor* numbers, const Tensor* bits,
     return "its channels do not fit into its words";
   }
   conversion->type = numbers->type;
+  conversion->zeros = calloc(conversion->channels, sizeof(float));
+  if (conversion->zeros == NULL) return "there is no memory for it";
   if (numbers->type != kFloat32 && numbers->type != kInt8 && numbers->type != kBool) {
     return "its numbers are neither float32 nor int8 nor bool";
   }
@@ -350,25 +352,38 @@ const char* parse(const Context* context, const Node* node, const char* name, Op
   const Tensor* input = tensor_of(context, node->inputs, 0);
   const Tensor* output = tensor_of(context, node->outputs, 0);
   if (input == NULL || output == NULL) return "it has no input or no output";
-  if (!has_fixed_size(input) || !has_fixed_size(output)) return "its sizes are not fixed, or this runtime is laid out in another way";
-  operator->input = node->inputs->data[0];
-  operator->output = node->outputs->data[0];
-  if (strcmp(name, kQuantizeName) == 0) {
-    operator->kind = kQuantize;
-    return parse_conversion(input, output, &operator->conversion);
+  if (!has_fixed_size(input) || !has_fixed_size(output)) {
+    return "its sizes are not fixed, or this runtime is laid out in another way";
   }
-  if (strcmp(name, kDequantizeName) == 0) {
-    operator->kind = kDequantize;
-    return parse_conversion(output, input, &operator->conversion);
+  operator->inputs[0] = node->inputs->data[0];
+  for (int i = 1; i < kMostInputs; ++i) operator->inputs[i] = -1;
+  for (int i = 1; i < kMostOutputs; ++i) operator->outputs[i] = -1;
+  operator->outputs[0] = node->outputs->data[0];
+  operator->images = output->dims->size > 0 ? side(output, 0) : 1;
+  if (strcmp(name, kQuantizeName) == 0 || strcmp(name, kDequantizeName) == 0) {
+    const bool packs = strcmp(name, kQuantizeName) == 0;
+    operator->kind = packs ? kQuantize : kDequantize;
+    const char* problem = packs ? parse_conversion(input, output, &operator->conversion)
+                                : parse_conversion(output, input, &operator->conversion);
+    operator->positions = operator->conversion.positions;
+    operator->channels = operator->conversion.channels;
+    return problem;
   }
   if (strcmp(name, kMaxPoolName) == 0) {
     operator->kind = kMaxPool;
     return parse_pooling(node, input, output, &operator->pooling);
   }
   operator->kind = kConvolve;
-  return parse_convolution(context, node, input, output, &operator->convolution);
+  const char* problem = parse_convolution(context, node, input, output, &operator->convolution);
+  const Window* window = &operator->convolution.window;
+  operator->positions = window->batch * window->out_height * window->out_width;
+  operator->channels = operator->convolution.out_channels;
+  return problem;
 }
 
 void operator_free(Operator* operator) {
   if (operator->kind == kConvolve) convolution_free(&operator->convolution);
+  if (operator->kind == kQuantize || operator->kind == kDequantize) {
+    free(operator->conversion.zeros);
+  }
 }

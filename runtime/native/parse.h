@@ -16,7 +16,16 @@ bool is_ours(const Registration* registration);
 const char* parse(const Context* context, const Node* node, const char* name, Operator* operator);
 void operator_free(Operator* operator);
 
+// The same for TensorFlow Lite's own, of which `code` is the number; false if it is left to the
+// runtime. There is nothing to free.
+bool parse_builtin(const Context* context, const Node* node, int code, Operator* operator);
+
+// A tensor of a node; NULL where it is left out or none.
+const Tensor* tensor_of(const Context* context, const IntArray* numbers, int at);
+
 size_t size_of(Type type);
 bool elements_of(const IntArray* dims, size_t* count);
+bool has_fixed_size(const Tensor* tensor);
+size_t side(const Tensor* tensor, int axis);
 
 #endif  // LARQ_INSTA_PARSE_H_
