@@ -115,7 +115,7 @@ static void compare(const Job* job, const Tile* tile, size_t group, size_t block
   const size_t channel = group * convolution->filters + block_of_group * kLanes - job->channel;
   const uint32_t* filters = convolution->packed + block * words * kLanes;
   if (convolution->type == kFloat32 && !tile->meets_zeros) {
-    const Transform transform = {convolution->least, convolution->largest,
+    const Transform transform = {convolution->cuts_off, convolution->least, convolution->largest,
                                  convolution->multiplier + block * kLanes,
                                  convolution->bias + block * kLanes};
     float* output = (float*)(void*)job->output + tile->begin * job->stride + channel;

@@ -44,16 +44,31 @@ typedef struct {
   void* memory;
 } Part;
 
+// Memory that begins where vectors of any processor may.
+static void* aligned_new(size_t bytes) {
+  enum { kAlignment = 64 };
+  char* memory = malloc(bytes + kAlignment + sizeof(void*));
+  if (memory == NULL) return NULL;
+  const uintptr_t behind = (uintptr_t)(memory + sizeof(void*) + kAlignment - 1);
+  void** aligned = (void**)(behind - behind % kAlignment);
+  aligned[-1] = memory;
+  return aligned;
+}
+
+static void aligned_free(void* memory) {
+  if (memory != NULL) free(((void**)memory)[-1]);
+}
+
 static size_t larger(size_t a, size_t b) {
   return a > b ? a : b;
 }
 
 static void free_scratch(Machine* machine) {
   for (size_t i = 0; machine->scratch != NULL && i < threads_count(machine->threads); ++i) {
-    free(machine->scratch[i]);
+    aligned_free(machine->scratch[i]);
   }
   free(machine->scratch);
-  free(machine->shared);
+  aligned_free(machine->shared);
   machine->scratch = NULL;
   machine->shared = NULL;
 }
@@ -67,11 +82,11 @@ static bool make_scratch(Library* library, size_t bytes, size_t shared) {
   free_scratch(machine);
   library->scratch_bytes = bytes = larger(bytes, library->scratch_bytes);
   library->shared_bytes = shared = larger(shared, library->shared_bytes);
-  machine->shared = malloc(shared + 1);
+  machine->shared = aligned_new(shared);
   machine->scratch = calloc(threads_count(machine->threads), sizeof *machine->scratch);
   if (machine->shared == NULL || machine->scratch == NULL) return false;
   for (size_t i = 0; i < threads_count(machine->threads); ++i) {
-    machine->scratch[i] = malloc(bytes + 1);
+    machine->scratch[i] = aligned_new(bytes);
     if (machine->scratch[i] == NULL) return false;
   }
   return true;
@@ -93,7 +108,7 @@ static bool make_threads(Library* library, int recommended) {
 
 static void clear(Part* part) {
   plan_free(&part->plan);
-  free(part->memory);
+  aligned_free(part->memory);
   part->memory = NULL;
 }
 
@@ -176,7 +191,7 @@ static Status part_prepare(Context* context, Node* node) {
   if (problem != NULL) return refuse(context, "one", first->number, problem);
   size_t scratch = 0, shared = 0;
   plan_needs(plan, &library->machine, &scratch, &shared);
-  part->memory = malloc(plan->bytes + 1);
+  part->memory = aligned_new(plan->bytes);
   pthread_mutex_lock(&library->mutex);
   const bool ready = part->memory != NULL &&
                      make_threads(library, context->recommended_num_threads) &&

@@ -7,6 +7,7 @@
 #ifndef LARQ_INSTA_KERNELS_H_
 #define LARQ_INSTA_KERNELS_H_
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,9 +25,10 @@ typedef struct {
   size_t count, words, stride;
 } Lines;
 
-// From differing bits to numbers: twice their number, kept from `least` to `largest`, times a
-// multiplier, plus a bias.
+// From differing bits to numbers: twice their number, kept from `least` to `largest` if it is cut
+// off, times a multiplier, plus a bias.
 typedef struct {
+  bool cuts_off;
   int32_t least, largest;
   const float *multiplier, *bias;  // kLanes each
 } Transform;
@@ -50,7 +52,7 @@ typedef enum {
 } Combination;
 
 // A chain of combinations: a plus b, plus `sign` times a vector, with slopes. `b` is absent where it
-// begins with NULL. Unless `products` is NULL, the sums of the squared distance from `shift`, and of
+// begins with NULL, and nothing is written where `to` does. Unless `products` is NULL, the sums of the squared distance from `shift`, and of
 // the number times that, are added to.
 typedef struct {
   Rows a, b, to;

@@ -99,8 +99,10 @@ AVX2 static void count_differences(const Lines* lines, const uint32_t* filters,
 
 AVX2 static inline __m256 transformed(__m256i differing, const Transform* transform, int half) {
   __m256i sum = _mm256_slli_epi32(differing, 1);
-  sum = _mm256_max_epi32(sum, _mm256_set1_epi32(transform->least));
-  sum = _mm256_min_epi32(sum, _mm256_set1_epi32(transform->largest));
+  if (transform->cuts_off) {
+    sum = _mm256_max_epi32(sum, _mm256_set1_epi32(transform->least));
+    sum = _mm256_min_epi32(sum, _mm256_set1_epi32(transform->largest));
+  }
   const __m256 multiplier = _mm256_loadu_ps(transform->multiplier + 8 * half);
   const __m256 bias = _mm256_loadu_ps(transform->bias + 8 * half);
   return _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), multiplier), bias);

@@ -42,11 +42,20 @@ AVX512 static void multiply(const Lines* lines, const uint32_t* filters,
                             size_t lanes) {
   __m512i sums[kPixels];
   differ(lines, filters, sums);
-  const __m512i least = _mm512_set1_epi32(transform->least);
-  const __m512i largest = _mm512_set1_epi32(transform->largest);
   const __m512 multiplier = _mm512_loadu_ps(transform->multiplier);
   const __m512 bias = _mm512_loadu_ps(transform->bias);
   const __mmask16 there = (__mmask16)((1u << lanes) - 1);
+  if (!transform->cuts_off) {
+    const __m512 twice = _mm512_add_ps(multiplier, multiplier);  // exact
+    for (size_t i = 0; i < kPixels; ++i) {
+      if (i >= count) return;
+      const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i]), twice);
+      _mm512_mask_storeu_ps(output + i * stride, there, _mm512_add_ps(product, bias));
+    }
+    return;
+  }
+  const __m512i least = _mm512_set1_epi32(transform->least);
+  const __m512i largest = _mm512_set1_epi32(transform->largest);
   for (size_t i = 0; i < kPixels; ++i) {
     if (i >= count) return;
     __m512i sum = _mm512_slli_epi32(sums[i], 1);

@@ -103,7 +103,7 @@ static void multiply(const Lines* lines, const uint32_t* filters, const Transfor
     float* to = lanes == kLanes ? output : numbers;
     for (size_t v = 0; v < kVectors; ++v) {
       int32x4_t sum = vshlq_n_s32(vreinterpretq_s32_u32(sums.lanes[i][v]), 1);
-      sum = vminq_s32(vmaxq_s32(sum, least), largest);
+      if (transform->cuts_off) sum = vminq_s32(vmaxq_s32(sum, least), largest);
       const float32x4_t product =
           vmulq_f32(vcvtq_f32_s32(sum), vld1q_f32(transform->multiplier + 4 * v));
       vst1q_f32(to + 4 * v, vaddq_f32(product, vld1q_f32(transform->bias + 4 * v)));

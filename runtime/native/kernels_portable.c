@@ -146,8 +146,10 @@ static void multiply(const Lines* lines, const uint32_t* filters, const Transfor
   for (size_t pixel = 0; pixel < count; ++pixel, output += stride) {
     for (size_t i = 0; i < lanes; ++i) {
       int32_t sum = 2 * counts[pixel][i];
-      sum = sum < transform->least ? transform->least : sum;
-      sum = sum > transform->largest ? transform->largest : sum;
+      if (transform->cuts_off) {
+        sum = sum < transform->least ? transform->least : sum;
+        sum = sum > transform->largest ? transform->largest : sum;
+      }
       output[i] = (float)sum * transform->multiplier[i] + transform->bias[i];
     }
   }

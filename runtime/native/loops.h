@@ -106,9 +106,13 @@ FOR_PROCESSOR static void cut_off_rows(Rows rows, size_t positions, size_t chann
 // where this is called, so that there is no question left within.
 FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_column(
     const Chain* chain, size_t positions, size_t c, const int vectors, const int adds,
-    const int sums) {
+    const int sums, const int stores) {
   Numbers offset[kVectorsOfColumn], slopes[kVectorsOfColumn], shift[kVectorsOfColumn];
   Numbers squares[kVectorsOfColumn], products[kVectorsOfColumn];
+  // Copies, as compilers must think that what is stored may be the chain.
+  const float *a = chain->a.first + c, *b = adds ? chain->b.first + c : a;
+  float* to = stores ? chain->to.first + c : NULL;
+  const size_t a_stride = chain->a.stride, b_stride = chain->b.stride, to_stride = chain->to.stride;
   for (int v = 0; v < vectors; ++v) {
     const size_t at = c + (size_t)v * kNumbers;
     offset[v] = load(chain->vector + at) * chain->sign;
@@ -120,12 +124,11 @@ FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_column(
   }
   for (size_t i = 0; i < positions; ++i) {
     for (int v = 0; v < vectors; ++v) {
-      const size_t at = c + (size_t)v * kNumbers;
-      Numbers x = load(chain->a.first + i * chain->a.stride + at);
-      if (adds) x += load(chain->b.first + i * chain->b.stride + at);
+      Numbers x = load(a + i * a_stride + v * kNumbers);
+      if (adds) x += load(b + i * b_stride + v * kNumbers);
       x += offset[v];
       x = choose(x < 0, x * slopes[v], x);
-      store(chain->to.first + i * chain->to.stride + at, x);
+      if (stores) store(to + i * to_stride + v * kNumbers, x);
       if (!sums) continue;
       const Numbers distance = x - shift[v], square = distance * distance;
       squares[v] += square;
@@ -145,7 +148,7 @@ FOR_PROCESSOR static void chain_channel(const Chain* chain, size_t positions, si
     if (chain->b.first != NULL) x += chain->b.first[i * chain->b.stride + c];
     x += chain->vector[c] * chain->sign;
     x = x < 0 ? x * chain->slopes[c] : x;
-    chain->to.first[i * chain->to.stride + c] = x;
+    if (chain->to.first != NULL) chain->to.first[i * chain->to.stride + c] = x;
     if (chain->products == NULL) continue;
     const float distance = x - chain->shift[c], square = distance * distance;
     chain->squares[c] += square;
@@ -154,27 +157,30 @@ FOR_PROCESSOR static void chain_channel(const Chain* chain, size_t positions, si
 }
 
 FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_columns(
-    const Chain* chain, size_t positions, size_t channels, const int adds, const int sums) {
+    const Chain* chain, size_t positions, size_t channels, const int adds, const int sums,
+    const int stores) {
   size_t c = 0;
   for (; c + kVectorsOfColumn * kNumbers <= channels; c += kVectorsOfColumn * kNumbers) {
-    chain_column(chain, positions, c, kVectorsOfColumn, adds, sums);
+    chain_column(chain, positions, c, kVectorsOfColumn, adds, sums, stores);
   }
   for (; c + kNumbers <= channels; c += kNumbers) {
-    chain_column(chain, positions, c, 1, adds, sums);
+    chain_column(chain, positions, c, 1, adds, sums, stores);
   }
   for (; c < channels; ++c) chain_channel(chain, positions, c);
 }
 
 FOR_PROCESSOR static void chain_rows(const Chain* chain, size_t positions, size_t channels) {
   const int adds = chain->b.first != NULL, sums = chain->products != NULL;
-  if (adds && sums) {
-    chain_columns(chain, positions, channels, 1, 1);
+  if (chain->to.first == NULL) {
+    chain_columns(chain, positions, channels, 0, 1, 0);
+  } else if (adds && sums) {
+    chain_columns(chain, positions, channels, 1, 1, 1);
   } else if (adds) {
-    chain_columns(chain, positions, channels, 1, 0);
+    chain_columns(chain, positions, channels, 1, 0, 1);
   } else if (sums) {
-    chain_columns(chain, positions, channels, 0, 1);
+    chain_columns(chain, positions, channels, 0, 1, 1);
   } else {
-    chain_columns(chain, positions, channels, 0, 0);
+    chain_columns(chain, positions, channels, 0, 0, 1);
   }
 }
 

@@ -108,9 +108,9 @@ static bool find_statistics(const Merger* merger, int tensor, Statistics* found)
   return false;
 }
 
-static void merge_statistics(Merger* merger, Operator* chain) {
+static void merge_statistics(Merger* merger, int tensor, Operator* chain) {
   Statistics found;
-  if (!find_statistics(merger, chain->outputs[kChained], &found)) return;
+  if (!find_statistics(merger, tensor, &found)) return;
   const Operator* square = operator_at(merger, found.square);
   chain->finishing.has_statistics = true;
   if (square->combining.with_vector) chain->inputs[kShift] = square->inputs[1];
@@ -159,7 +159,22 @@ static void merge_chain(Merger* merger, int step) {
   if (count == 0) return;
   for (int i = 1; i < count; ++i) merger->gone[steps[i]] = true;
   *last = chain;
-  merge_statistics(merger, last);
+  merge_statistics(merger, last->outputs[kChained], last);
+}
+
+// Statistics of a map that no chain makes: those of a chain that makes none.
+static void merge_lone_statistics(Merger* merger, int step) {
+  Operator* square = operator_at(merger, step);
+  Operator chain = *square;
+  chain.kind = kFinish;
+  chain.finishing = (Finishing){.sign = 1};
+  for (int k = 0; k < kMostInputs; ++k) chain.inputs[k] = -1;
+  chain.inputs[kA] = square->inputs[0];
+  merge_statistics(merger, square->inputs[0], &chain);
+  if (!chain.finishing.has_statistics) return;
+  chain.outputs[kChained] = -1;
+  merger->gone[step] = false;
+  *square = chain;
 }
 
 static void close_gaps(Merger* merger) {
@@ -181,6 +196,13 @@ bool merge_steps(Plan* plan, const IntArray* outputs) {
       merge_threshold(&merger, (int)i);
     } else if (operator->kind == kCombine) {
       merge_chain(&merger, (int)i);
+    }
+  }
+  for (size_t i = 0; i < plan->step_count; ++i) {
+    const Operator* operator = operator_at(&merger, (int)i);
+    if (!merger.gone[i] && (combines(operator, kSquaredDifference, true) ||
+                            combines(operator, kMultiply, false))) {
+      merge_lone_statistics(&merger, (int)i);
     }
   }
   close_gaps(&merger);

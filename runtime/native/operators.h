@@ -32,7 +32,8 @@ typedef struct {
   int32_t depth;                  // products that are summed for one number
   bool pads_with_zero;            // else with +1
   Type type;                      // of the output: float32, int8, or int32 for bits
-  int32_t least, largest;         // of twice the differing bits, by the activation
+  bool cuts_off;                  // by the activation
+  int32_t least, largest;         // then, of twice the differing bits
   uint32_t* packed;               // filters as kernels take them, group by group
   int32_t* places;                // bits of each filter at each place of the window, likewise
   float* multiplier;              // of twice the differing bits, an entry for each filter, filled up

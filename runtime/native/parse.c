@@ -225,6 +225,7 @@ static void* spread(const Convolution* convolution, const void* vector) {
 static void set_activation(Convolution* convolution, int64_t activation) {
   static const int32_t kLeast[] = {-kMostElements, 0, -1, 0};
   static const int32_t kLargest[] = {kMostElements, kMostElements, 1, 6};
+  convolution->cuts_off = activation != 0;
   convolution->least = convolution->depth - kLargest[activation];
   convolution->largest = convolution->depth - kLeast[activation];
 }

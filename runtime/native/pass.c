@@ -97,10 +97,11 @@ static Rows rows_of(const Here* here, const Operand* operand) {
   const Stretch* stretch = &here->stretch;
   const Running* running = here->running;
   if (operand->place == kOfStrip) {
-    return (Rows){here->strip + operand->at * running->strip, operand->stride};
+    return (Rows){here->strip + operand->at * running->strip + operand->channel, operand->stride};
   }
   float* numbers = address(running->context, running->own, operand);
-  return (Rows){numbers + stretch->first * operand->stride + stretch->channel, operand->stride};
+  return (Rows){numbers + stretch->first * operand->stride + stretch->channel + operand->channel,
+                operand->stride};
 }
 
 static void concatenate(const Here* here, const Step* step) {
@@ -110,7 +111,8 @@ static void concatenate(const Here* here, const Step* step) {
     if (step->inputs[k].place == kAbsent) continue;
     const Rows from = rows_of(here, step->inputs + k);
     const size_t channels = step->operator.in_channels[k];
-    for (size_t i = 0; i < here->stretch.count; ++i) {
+    const bool lies_there = from.first == to.first + channel;
+    for (size_t i = 0; !lies_there && i < here->stretch.count; ++i) {
       memcpy(to.first + i * to.stride + channel, from.first + i * from.stride,
              channels * sizeof(float));
     }
@@ -153,11 +155,11 @@ static void finish(const Here* here, const Step* step) {
   const Operator* operator = &step->operator;
   const size_t channels = minimum(here->stretch.channels, operator->channels);
   Chain chain = {.a = rows_of(here, step->inputs + kA),
-                 .to = rows_of(here, step->outputs),
                  .sign = operator->finishing.sign,
                  .vector = vector_of(here, step, kVector, running->plan->zeros),
                  .slopes = vector_of(here, step, kSlopes, running->plan->ones),
                  .shift = vector_of(here, step, kShift, running->plan->zeros)};
+  if (step->outputs[kChained].place != kAbsent) chain.to = rows_of(here, step->outputs);
   if (step->inputs[kB].place != kAbsent) chain.b = rows_of(here, step->inputs + kB);
   if (operator->finishing.has_statistics) {
     chain.squares = running->sums + here->task * running->pass->sums + step->sums +
@@ -283,15 +285,18 @@ static void run_pass(Running* running) {
   running->strip = strip_of(pass, machine->kernels);
   running->strips_of_task = strips_of_task(pass, running->strip);
   running->tasks = tasks_of(pass, running->strip);
-  running->chunk = pass->widest;
-  running->chunks = 1;
-  const size_t threads = threads_count(machine->threads);
-  if (threads > 1 && pass->in_chunks && running->tasks < kTasksOfThread * threads) {
-    // Small maps have too few positions for all threads.
-    const size_t wanted = divided(kTasksOfThread * threads, running->tasks);
-    running->chunk = divided(divided(pass->widest, wanted), kBitsOfWord) * kBitsOfWord;
-    running->chunks = divided(pass->widest, running->chunk);
+  size_t chunks = 1;
+  if (pass->in_chunks) {
+    // Maps of many channels are too wide to be near; small ones have too few positions for all
+    // threads.
+    const size_t threads = threads_count(machine->threads);
+    chunks = divided(running->strip * pass->widest * sizeof(float), kBytesOfStrip);
+    if (threads > 1 && running->tasks * chunks < kTasksOfThread * threads) {
+      chunks = divided(kTasksOfThread * threads, running->tasks);
+    }
   }
+  running->chunk = divided(divided(pass->widest, chunks), kBitsOfWord) * kBitsOfWord;
+  running->chunks = divided(pass->widest, running->chunk);
   running->sums = machine->shared;
   const size_t sums = running->tasks * pass->sums * sizeof(float);
   if (sums > 0) memset(running->sums, 0, sums);

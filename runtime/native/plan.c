@@ -184,7 +184,8 @@ static void set_inputs(const Context* context, const Plan* plan, Step* step) {
     }
     const IntArray* dims = context->tensors[tensor].dims;
     const bool is_map = reads_map(&step->operator, k);
-    input->stride = is_map ? (size_t)dims->data[dims->size - 1] : 0;
+    if (!is_map) input->stride = 0;
+    if (is_map && input->stride == 0) input->stride = (size_t)dims->data[dims->size - 1];
   }
 }
 
@@ -294,14 +295,42 @@ static size_t place_of_block(Places* places, size_t number, const Step* step, in
   return block.at;
 }
 
+static void place_output(Places* places, size_t number, Step* step, int output);
+
+// What only a concatenation of this pass reads is made where it belongs.
+static bool place_within(Places* places, size_t number, Step* step, int tensor) {
+  const Plan* plan = places->plan;
+  const Pass* pass = plan->passes + number;
+  Step* reader = NULL;
+  size_t channel = 0;
+  for (Step* other = plan->steps; other < plan->steps + plan->step_count; ++other) {
+    size_t passed = 0;
+    for (int k = 0; k < kMostInputs; passed += other->operator.in_channels[k++]) {
+      if (other->operator.inputs[k] != tensor) continue;
+      if (reader != NULL) return false;
+      reader = other;
+      channel = passed;
+    }
+  }
+  if (reader == NULL || reader->operator.kind != kConcatenate ||
+      reader >= plan->steps + pass->end) {
+    return false;
+  }
+  if (reader->outputs[0].place == kAbsent) place_output(places, number, reader, 0);
+  step->outputs[0] = reader->outputs[0];
+  step->outputs[0].channel += channel;
+  return true;
+}
+
 static void place_output(Places* places, size_t number, Step* step, int output) {
   const int tensor = step->operator.outputs[output];
   Operand* operand = step->outputs + output;
-  if (tensor < 0) return;
+  if (tensor < 0 || operand->place != kAbsent) return;
   *operand = (Operand){.place = kOfRuntime, .tensor = tensor,
                        .stride = output == 0 ? stride_of(&step->operator) : 0};
   if (contains(places->outputs, tensor)) return;
   const bool is_map = makes_map(&step->operator, output);
+  if (is_map && place_within(places, number, step, tensor)) return;
   if (is_map && last_reader(places->plan, tensor, number) == number) {
     operand->place = kOfStrip;
     operand->at =

@@ -22,7 +22,8 @@ typedef struct {
   Place place;
   int tensor;
   size_t at;
-  size_t stride;  // numbers, or words of bits, from one position to the next; 0 for a vector
+  size_t stride;   // numbers, or words of bits, from one position to the next; 0 for a vector
+  size_t channel;  // the first, where it is a part of a concatenation
 } Operand;
 
 typedef struct {
