@@ -23,7 +23,8 @@ from intervals import median_interval
 from watches import LarqStopwatch, Watch, take_turns
 
 from larq_insta import models, weights
-from larq_insta.conversion import builtin, float_weights, folding, lowering
+from larq_insta.conversion import builtin, folding, lowering
+from larq_insta.rewriting import float_weights
 from larq_insta_runtime.benchmarking import Stopwatch
 from larq_insta_runtime.comparing import processor
 from larq_insta_runtime.graph import Graph

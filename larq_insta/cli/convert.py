@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 @click.option(
     "--input",
     "taken",
-    type=click.Choice(["normalized", "symmetric", "unit", "pixels"]),
+    type=click.Choice(["normalized", "symmetric", "unit", "pixels", "uint8"]),
     help="What a checkpoint takes that larq_insta has not written: pictures normalized as the data "
-    "set's, or from -1 to 1, 0 to 1 or 0 to 255. By default found by its accuracy.",
+    "set's, or from -1 to 1, 0 to 1 or 0 to 255. By default found by its accuracy. Of any "
+    "checkpoint, with int8 layers: uint8, for a file that takes pixels as they are.",
 )
 @click.option("--pictures", type=int, default=256, show_default=True, help="For the check.")
 @click.option("--no-fold", is_flag=True, help="Keep the model's operations as they are.")
@@ -42,6 +43,20 @@ if TYPE_CHECKING:
     default="float32",
     show_default=True,
     help="How weights that are not binary are stored.",
+)
+@click.option(
+    "--float-layers",
+    type=click.Choice(["float32", "int8"]),
+    default="float32",
+    show_default=True,
+    help="How convolutions and dense layers that are not binary are computed.",
+)
+@click.option(
+    "--calibration",
+    type=int,
+    default=256,
+    show_default=True,
+    help="Training pictures by which steps of int8 layers are chosen.",
 )
 @click.option(
     "--runtime",
@@ -61,6 +76,8 @@ def convert(
     pictures: int,
     no_fold: bool,
     float_weights: str,
+    float_layers: str,
+    calibration: int,
     runtime: str,
     allow_differences: bool,
 ) -> None:
@@ -73,6 +90,9 @@ def convert(
     from larq_insta.checkpoints import keras_files
     from larq_insta_runtime.card import Card
 
+    pixels = taken == "uint8"
+    if pixels:
+        taken = None
     if pictures < 1:
         raise InputError(f"The check needs at least 1 picture; got --pictures {pictures}.")
     model = keras_files.load(checkpoint)
@@ -93,6 +113,9 @@ def convert(
     images, labels = loaded.test_pictures(pictures, normalized=False)
     if card is None:
         card = _card(model, loaded, taken, images, labels)
+    calibrating = None
+    if float_layers == "int8":
+        calibrating = card.preprocessing.normalize(loaded.training_pictures(calibration))
     report = conversion.convert(
         model,
         target,
@@ -101,6 +124,9 @@ def convert(
         labels,
         fold=not no_fold,
         float_weights=float_weights,
+        float_layers=float_layers,
+        calibration=calibrating,
+        pixels=pixels,
         runtime=runtime,
         allow_differences=allow_differences,
     )

@@ -54,8 +54,9 @@ def summary(
     """
     from larq_insta import models
     from larq_insta.checkpoints import keras_files
-    from larq_insta.conversion import float_weights, lowering
+    from larq_insta.conversion import lowering
     from larq_insta.reports import profiling
+    from larq_insta.rewriting import float_weights
     from larq_insta.zoo import pretrained
 
     file = pretrained.find(Path(model))

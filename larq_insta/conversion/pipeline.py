@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.conversion import answers, builtin, folding, lowering
-from larq_insta.conversion import float_weights as storage
 from larq_insta.conversion.flattening import calls
 from larq_insta.conversion.report import Report
 from larq_insta.conversion.verification import MIN_AGREEMENT, verify
+from larq_insta.rewriting import float_layers as computing
+from larq_insta.rewriting import float_weights as storage
 from larq_insta.version import installed_versions
 from larq_insta_runtime import metadata
 from larq_insta_runtime.card import Card
@@ -31,6 +32,9 @@ def convert(
     *,
     fold: bool = True,
     float_weights: str = "float32",
+    float_layers: str = "float32",
+    calibration: np.ndarray | None = None,
+    pixels: bool = False,
     runtime: str = "lce",
     allow_differences: bool = False,
 ) -> Report:
@@ -47,6 +51,10 @@ def convert(
         fold: Whether to rewrite the model for fewer operations, which changes rounding only.
         float_weights: How weights that are not binary are stored, `"float32"`, `"float16"`
             or `"int8"`; computation is in float32 anyway.
+        float_layers: How convolutions and dense layers that are not binary are computed,
+            `"float32"`, or `"int8"`, which stores their weights so, too.
+        calibration: Normalized pictures of the training, by which int8's steps are chosen.
+        pixels: Whether the file shall take pixels in uint8, not normalized.
         runtime: What shall run the file: `"lce"`, Larq Compute Engine, or `"tflite"`, any
             TensorFlow Lite, larger and slower.
         allow_differences: Whether to write a file that fails the verification.
@@ -59,15 +67,21 @@ def convert(
     if runtime not in RUNTIMES:
         raise InputError(f"A file is for the runtime {' or '.join(RUNTIMES)}; got {runtime!r}.")
     storage.check_kind(float_weights)
+    _check_computing(float_layers, calibration, pixels, runtime)
     check_writable(target)
     check_model(model)
     _check_pictures(model, images, labels)
     card.check_network(model.input_shape, model.output_shape, str(model.name))
     network = folding.fold(model) if fold else model
     exact = RUNTIMES[runtime](network)
-    content = metadata.with_metadata(storage.store(exact, float_weights), card)
-    least = MIN_AGREEMENT[float_weights]
-    report = verify(model, network, exact, content, images, labels, least, runtime)
+    computed = exact
+    if calibration is not None and float_layers == "int8":
+        normalized = card.preprocessing if pixels else None
+        computed = computing.compute_in_int8(exact, calibration, normalized)
+    content = metadata.with_metadata(storage.store(computed, float_weights), card)
+    least = min(MIN_AGREEMENT[float_weights], MIN_AGREEMENT[float_layers])
+    taken = card.preprocessing.pixels(images) if pixels else images
+    report = verify(model, network, exact, content, images, labels, least, runtime, taken)
     if report.problems and not allow_differences:
         raise InputError(
             f"{report.problems[0]} The file is not written (--allow-differences would)."
@@ -76,9 +90,37 @@ def convert(
         partial.write_bytes(content)
         card.append_to(partial)
     with written_whole(target.with_name(f"{target.name}.json")) as partial:
-        how = {"fold": fold, "float_weights": float_weights, "versions": installed_versions()}
+        how = {
+            "fold": fold,
+            "float_weights": float_weights,
+            "float_layers": float_layers,
+            "pixels": pixels,
+            "versions": installed_versions(),
+        }
         partial.write_text(json.dumps(how | report.as_dict(), indent=2) + "\n")
     return report
+
+
+def _check_computing(
+    float_layers: str, calibration: np.ndarray | None, pixels: bool, runtime: str
+) -> None:
+    computing.check_kind(float_layers)
+    if float_layers == "float32":
+        if pixels:
+            raise InputError(
+                "A file that takes pixels in uint8 must compute float layers in int8; got "
+                "float32: add --float-layers int8."
+            )
+        return
+    if runtime != "lce":
+        raise InputError(
+            f"Float layers are computed in int8 in files for the runtime lce; got {runtime!r}, "
+            "whose binary convolutions are in float: leave one of both out."
+        )
+    if calibration is None or not len(calibration):
+        raise InputError(
+            "Int8 must be calibrated with at least 1 picture; got 0: give more with --calibration."
+        )
 
 
 def check_model(model: tf.keras.Model) -> None:

@@ -40,6 +40,7 @@ def verify(
     labels: np.ndarray,
     min_agreement: float = MIN_AGREEMENT["float32"],
     runtime: str = "lce",
+    taken: np.ndarray | None = None,
 ) -> Report:
     """Compares a converted model with its original.
 
@@ -52,6 +53,7 @@ def verify(
         labels: Their classes `(images,)`.
         min_agreement: Share of the pictures that must get the same best class.
         runtime: What the file is for, `"lce"` or `"tflite"`.
+        taken: The images as the file takes them, if not normalized.
 
     # Raises
         InputError: if there is nothing to compare, or the answers are no probabilities.
@@ -65,8 +67,9 @@ def verify(
             f"A model to convert must have binary convolutions; {model.name} has none: give "
             "Larq layers binary input and kernel quantizers."
         )
-    keras, lite = model.predict(images, verbose=0), Interpreter(content).predict(images)
-    device = litert.Interpreter(content).predict(images)
+    taken = images if taken is None else taken
+    keras, lite = model.predict(images, verbose=0), Interpreter(content).predict(taken)
+    device = litert.Interpreter(content).predict(taken)
     finite = bool(np.isfinite([keras, lite, device]).all())
     if finite:
         check_probabilities(model, keras)

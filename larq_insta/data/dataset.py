@@ -177,6 +177,18 @@ class ImageDataset:
                     return os.fsdecode(item.numpy()) if is_path else f"one of {self.name}"
         return None
 
+    def training_pictures(self, count: int) -> np.ndarray:
+        """`count` training pictures in uint8, not augmented, of all classes as they come.
+
+        # Raises
+            InputError: if that is none.
+        """
+        if count < 1:
+            raise InputError(f"Pictures to look at must be at least 1; got {count}: give more.")
+        chosen = Split(self.train.shuffled(0).take(count), count, self.train.buffer)
+        with self.naming_unreadable():
+            return np.concatenate([images.numpy() for images, _ in self.pictures(chosen)])
+
     def test_pictures(self, count: int, normalized: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The first `count` test pictures, normalized or in uint8, and their classes.
 

@@ -77,8 +77,9 @@ def with_metadata(content: bytes, card: Card) -> bytes:
         card: What is said.
     """
     model = unpack(content)
-    _set_buffer(model, _NAME, _packed(_model(card, _needs(model))))
     graph = model.subgraphs[0]
+    pixels = graph.tensors[graph.inputs[0]].type == schema.TensorType.UINT8
+    _set_buffer(model, _NAME, _packed(_model(card, _needs(model), pixels)))
     graph.tensors[graph.inputs[0]].name = INPUT
     graph.tensors[graph.outputs[0]].name = OUTPUT
     for signature in model.signatureDefs or ():
@@ -106,7 +107,7 @@ def _needs(model: schema.ModelT) -> str:
     return "It needs TensorFlow Lite's own operators only."
 
 
-def _model(card: Card, needs: str) -> _Table:
+def _model(card: Card, needs: str, pixels: bool) -> _Table:
     return _Table(
         "ModelMetadata",
         {
@@ -119,7 +120,7 @@ def _model(card: Card, needs: str) -> _Table:
                 _Table(
                     "SubGraphMetadata",
                     {
-                        "input_tensor_metadata": [_image(card.preprocessing)],
+                        "input_tensor_metadata": [_image(card.preprocessing, pixels)],
                         "output_tensor_metadata": [_probabilities()],
                     },
                 )
@@ -132,8 +133,10 @@ def _model(card: Card, needs: str) -> _Table:
     )
 
 
-def _image(pre: Preprocessing) -> _Table:
-    mean, std = np.broadcast_arrays(*(np.array(v, np.float32) for v in (pre.mean, pre.std)))
+def _image(pre: Preprocessing, pixels: bool) -> _Table:
+    given = ((0.0,), (1.0,)) if pixels else (pre.mean, pre.std)
+    mean, std = np.broadcast_arrays(*(np.array(v, np.float32) for v in given))
+    numbers = "in pixels" if pixels else "and normalized: (pixel - mean) / std, pixels"
     colours, space = _COLOURS[pre.channels]
     normalization = _Table("NormalizationOptions", {"mean": mean, "std": std})
     return _Table(
@@ -142,7 +145,7 @@ def _image(pre: Preprocessing) -> _Table:
             "name": INPUT,
             "description": f"The centre square of a picture, {pre.crop:.4g} of its shorter side, "
             f"resized to {pre.size} x {pre.size} pixels ({_RESAMPLING[pre.resampling]}), "
-            f"{colours}, and normalized: (pixel - mean) / std, pixels from 0 to 255.",
+            f"{colours}, {numbers} from 0 to 255.",
             "content": _content(_IMAGE, _Table("ImageProperties", {"color_space": space})),
             "process_units": [
                 _Table("ProcessUnit", {"options_type": _NORMALIZATION, "options": normalization})

@@ -85,6 +85,11 @@ class Preprocessing:
         """uint8 `(..., channels)` to float32 of the same shape."""
         return (images.astype(np.float32) - _floats(self.mean)) / _floats(self.std)
 
+    def pixels(self, images: np.ndarray) -> np.ndarray:
+        """The uint8 pixels of which `normalize` made float32 images."""
+        numbers = images * _floats(self.std) + _floats(self.mean)
+        return np.clip(np.rint(numbers), 0, 255).astype(np.uint8)
+
     def _centre(self, image: np.ndarray) -> np.ndarray:
         height, width, _ = image.shape
         side = max(1, int(np.float32(min(height, width)) * np.float32(self.crop)))

@@ -57,19 +57,28 @@ class LiteModel:
                 f"{len(graph.outputs)}: use `larq-insta convert`."
             )
         card.check_network(graph.inputs[0].shape, graph.outputs[0].shape, str(path))
+        if graph.inputs[0].dtype not in (np.float32, np.uint8):
+            raise InputError(
+                f"A model must take float32, or pixels in uint8; {path} takes "
+                f"{graph.inputs[0].dtype}: use `larq-insta convert`."
+            )
         self.card = card
+        self._takes_pixels = graph.inputs[0].dtype == np.uint8
         self._shapes = graph.inputs[0].shape[1:], graph.outputs[0].shape[1:]
         self._interpreter: Any = LitePool(content, processes) if processes else Interpreter(content)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities `(images, classes)` for images of `(images, h, w, c)`.
 
-        They are normalized, or pixels in uint8, which are normalized as the card says.
+        They are normalized, or pixels in uint8, whatever the file takes: one becomes the other
+        as the card says.
 
         # Raises
             InputError: if they are of another shape, or they or the answers not finite.
         """
         images = checked_images(images, self._shapes[0], self.card.preprocessing)
+        if self._takes_pixels:
+            images = self.card.preprocessing.pixels(images)
         if not len(images):  # which the interpreter does not know
             return np.zeros((0, *self._shapes[1]), np.float32)
         return checked_answers(self._interpreter.predict(images))

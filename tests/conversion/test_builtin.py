@@ -11,9 +11,9 @@ from larq_compute_engine.mlir.python.tflite_schema import BuiltinOperator
 
 from larq_insta import models, runtime
 from larq_insta.conversion import builtin, folding, lowering
-from larq_insta.conversion.float_weights import store
 from larq_insta.layers.inference import InferenceThreshold
 from larq_insta.layers.quantizers import InstaSign
+from larq_insta.rewriting.float_weights import store
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.flatbuffer import unpack
 from larq_insta_runtime.graph import Graph

@@ -11,7 +11,7 @@ from larq_compute_engine.tflite.python.interpreter import Interpreter
 
 from larq_insta import models
 from larq_insta.conversion import lowering
-from larq_insta.conversion.float_weights import KINDS, pack, store, store_binary, unpack
+from larq_insta.rewriting.float_weights import KINDS, pack, store, store_binary, unpack
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.graph import Graph
 

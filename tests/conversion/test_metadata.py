@@ -12,8 +12,8 @@ from flatbuffers.table import Table
 
 from larq_insta import models, runtime
 from larq_insta.conversion import lowering
-from larq_insta.conversion.float_weights import store, unpack
 from larq_insta.data.preprocessing import photo_preprocessing
+from larq_insta.rewriting.float_weights import store, unpack
 from larq_insta.version import installed_versions
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.metadata import with_metadata

@@ -8,8 +8,9 @@ from conftest import randomize
 from larq_compute_engine.tflite.python.interpreter import Interpreter
 
 from larq_insta import models
-from larq_insta.conversion import float_weights, folding, lowering
+from larq_insta.conversion import folding, lowering
 from larq_insta.layers.int8_weights import Int8Weights
+from larq_insta.rewriting import float_weights
 from larq_insta_runtime.graph import Graph
 
 SMALL = {"input_shape": (16, 16, 3), "stem": "small", "num_classes": 10}

@@ -5,7 +5,8 @@ import pytest
 from conftest import randomize
 
 from larq_insta import models, runtime
-from larq_insta.conversion import float_weights, folding, lowering
+from larq_insta.conversion import folding, lowering
+from larq_insta.rewriting import float_weights
 from larq_insta_runtime import benchmarking, flatbuffer
 from larq_insta_runtime.graph import Graph
 

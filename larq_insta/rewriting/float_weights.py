@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from larq_insta.rewriting.codes import builtin, code_index
 from larq_insta_runtime.engine import schema
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.flatbuffer import pack, unpack
@@ -31,7 +32,6 @@ _CHANNEL_AXES = {
 }
 _OVERHEAD = 160  # bytes of one more operator and its tensor, as measured
 _RUNTIMES = {3: "1.15.0", 5: "2.7.0"}  # the first TFLite with that version of DEQUANTIZE
-_RUNTIME = b"min_runtime_version"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _uses(model: schema.ModelT) -> dict[int, list[_Use]]:
     uses = defaultdict(list)
     for graph in model.subgraphs:
         for operator in graph.operators:
-            axis = _CHANNEL_AXES.get(_builtin(model.operatorCodes[operator.opcodeIndex]))
+            axis = _CHANNEL_AXES.get(builtin(model.operatorCodes[operator.opcodeIndex]))
             for position, tensor in enumerate(operator.inputs):
                 if tensor >= 0:  # else an input that is left out
                     use = _Use(graph, tensor, operator, axis if position == _FILTER else None)
@@ -135,10 +135,6 @@ def _uses(model: schema.ModelT) -> dict[int, list[_Use]]:
         for tensor in graph.outputs:
             uses[graph.tensors[tensor].buffer].append(_Use(graph, tensor, None, None))
     return uses
-
-
-def _builtin(code: schema.OperatorCodeT) -> int:
-    return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 def _filters(model: schema.ModelT, buffer: int, uses: list[_Use]) -> tuple[np.ndarray, int] | None:
@@ -198,7 +194,9 @@ def _others(weights: np.ndarray, axis: int) -> tuple[int, ...]:
 
 def _dequantize(model: schema.ModelT, uses: list[_Use], stored: _Stored) -> None:
     """Puts a DEQUANTIZE between the stored filter and the operators that use it."""
-    code = _operator_code(model, stored.version)
+    code = code_index(
+        model, schema.BuiltinOperator.DEQUANTIZE, stored.version, _RUNTIMES[stored.version]
+    )
     floats: dict[tuple[int, int], int] = {}
     for use in uses:
         key = id(use.graph), use.tensor
@@ -218,32 +216,3 @@ def _insert(use: _Use, stored: _Stored, code: int) -> None:
     operator.inputs, operator.outputs = [use.tensor], [len(graph.tensors)]
     graph.tensors.append(result)
     graph.operators.insert(graph.operators.index(use.operator), operator)
-
-
-def _operator_code(model: schema.ModelT, version: int) -> int:
-    """The index of DEQUANTIZE in that version, which is added if there is none."""
-    for index, code in enumerate(model.operatorCodes):
-        if (_builtin(code), code.version) == (schema.BuiltinOperator.DEQUANTIZE, version):
-            return index
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = version
-    model.operatorCodes.append(code)
-    _note_runtime(model, _RUNTIMES[version])
-    return len(model.operatorCodes) - 1
-
-
-def _note_runtime(model: schema.ModelT, version: str) -> None:
-    """Says in the file that it needs this TFLite at least, if it has not said a newer one."""
-    for entry in model.metadata or ():
-        if entry.name == _RUNTIME:
-            said = bytes(model.buffers[entry.buffer].data).rstrip(b"\0").decode()
-            newest = max(said, version, key=_numbers)
-            model.buffers[entry.buffer] = schema.BufferT()
-            model.buffers[entry.buffer].data = np.frombuffer(
-                newest.encode().ljust(16, b"\0"), np.uint8
-            )
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in version.split(".") if number.isdigit()]
