@@ -93,7 +93,7 @@ def convert(
         how = {
             "fold": fold,
             "float_weights": float_weights,
-            "float_layers": float_layers,
+            "float_layers_in": float_layers,
             "pixels": pixels,
             "versions": installed_versions(),
         }

@@ -46,9 +46,7 @@ def largest_difference(content):
     inputs = random_inputs(blocks)
     theirs, ours = LarqInterpreter(blocks).run(inputs), Interpreter(blocks).run(inputs)
     assert len(ours) == len(outputs)
-    return max(
-        np.abs(a - b).max() / np.abs(a).max() for a, b in zip(theirs, ours, strict=True)
-    )
+    return max(np.abs(a - b).max() / np.abs(a).max() for a, b in zip(theirs, ours, strict=True))
 
 
 @pytest.mark.parametrize("name", OURS)
