@@ -29,6 +29,7 @@ GLIBC = (2, 28)
 PAGE = 16_384
 EXPORTS = {
     "larq_insta_kernels",
+    "larq_insta_saved_bytes",
     "tflite_plugin_create_delegate",
     "tflite_plugin_destroy_delegate",
 }

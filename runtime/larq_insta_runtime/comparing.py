@@ -33,6 +33,7 @@ def compare(contents: Sequence[tuple[Path, bytes]], runs: int, threads: int) -> 
         first = [process.first() for process in timed]
         seconds = np.array([[process.once() for process in timed] for _ in range(runs)])
         memory = [process.memory() for process in timed]
+        saved = [process.saved_bytes() for process in timed]
     return {
         "threads": threads,
         "runs": runs,
@@ -47,7 +48,7 @@ def compare(contents: Sequence[tuple[Path, bytes]], runs: int, threads: int) -> 
                 },
                 "first_ms": first[n] * 1e3,
                 "memory_bytes": memory[n],
-                "moved_bytes": Graph(content).traffic,
+                "moved_bytes": Graph(content).traffic - saved[n],
             }
             for n, (file, content) in enumerate(contents)
         ],

@@ -98,6 +98,10 @@ class TimedProcess(_Pool):
         """
         return self._run(_memory, [None])[0]
 
+    def saved_bytes(self) -> int:
+        """See `Interpreter`."""
+        return self._run(_saved_bytes, [None])[0]
+
 
 def _keep(content: bytes, threads: int) -> None:
     _given[:] = [content, threads]
@@ -151,6 +155,10 @@ def _time(_: None) -> float:
 def _memory(_: None) -> int | None:
     before, after = _peaks[0], _peak()
     return None if before is None or after is None else after - before
+
+
+def _saved_bytes(_: None) -> int:
+    return _interpreter().saved_bytes
 
 
 def _peak() -> int | None:

@@ -387,6 +387,42 @@ static bool make_constants(Plan* plan) {
   return true;
 }
 
+static long long bytes_of(const Context* context, int tensor) {
+  return tensor < 0 ? 0 : (long long)context->tensors[tensor].bytes;
+}
+
+// What a step reads and writes, were it alone.
+static long long moved_alone(const Context* context, const Operator* operator) {
+  long long bytes = 0;
+  if (operator->kind == kConvolve) return 0;
+  for (int k = 0; k < kMostInputs; ++k) {
+    bool again = false;
+    for (int other = 0; other < k; ++other) again |= operator->inputs[other] == operator->inputs[k];
+    if (!again) bytes += bytes_of(context, operator->inputs[k]);
+  }
+  return bytes + bytes_of(context, operator->outputs[0]);
+}
+
+// What a pass, but for its convolutions, reads and writes: each tensor once that is not held in
+// strips.
+static long long moved_by(const Context* context, const Plan* plan, const Pass* pass,
+                          int* passes_of, int number) {
+  long long bytes = 0;
+  for (size_t i = pass->begin; i < pass->end; ++i) {
+    const Step* step = plan->steps + i;
+    for (int k = 0; k < kMostInputs + kMostOutputs; ++k) {
+      const Operand* operand = k < kMostInputs ? step->inputs + k : step->outputs + k - kMostInputs;
+      if (step->operator.kind == kConvolve || operand->place == kAbsent ||
+          operand->place == kOfStrip || passes_of[operand->tensor] == number) {
+        continue;
+      }
+      passes_of[operand->tensor] = number;
+      bytes += bytes_of(context, operand->tensor);
+    }
+  }
+  return bytes;
+}
+
 static const char* find_makers(Planner* planner) {
   const Plan* plan = planner->plan;
   for (size_t i = 0; i < planner->tensors; ++i) planner->makers[i] = kNoStep;
@@ -414,6 +450,9 @@ static const char* plan_with(Planner* planner, Places* places) {
       planner->plan->passes == NULL || places->rooms == NULL || places->blocks == NULL) {
     return "there is no memory for it";
   }
+  for (size_t i = 0; i < count; ++i) {
+    planner->plan->saved += moved_alone(places->context, &planner->plan->steps[i].operator);
+  }
   // Before steps are merged, which relies on it.
   const char* problem = find_makers(planner);
   if (problem != NULL) return problem;
@@ -422,8 +461,15 @@ static const char* plan_with(Planner* planner, Places* places) {
   }
   problem = find_makers(planner);
   if (problem == NULL) problem = order_steps(planner);
-  for (size_t i = 0; problem == NULL && i < planner->plan->pass_count; ++i) place_pass(places, i);
-  return problem;
+  if (problem != NULL) return problem;
+  Plan* plan = planner->plan;
+  for (size_t i = 0; i < plan->pass_count; ++i) place_pass(places, i);
+  int* passes_of = planner->makers;  // which are no longer needed
+  for (size_t i = 0; i < planner->tensors; ++i) passes_of[i] = kNoStep;
+  for (size_t i = 0; i < plan->pass_count; ++i) {
+    plan->saved -= moved_by(places->context, plan, plan->passes + i, passes_of, (int)i);
+  }
+  return NULL;
 }
 
 const char* make_plan(const Context* context, const IntArray* outputs, Plan* plan) {

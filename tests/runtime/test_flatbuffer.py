@@ -8,6 +8,7 @@ from larq_insta import models, runtime
 from larq_insta.conversion import folding, lowering
 from larq_insta.rewriting import float_weights
 from larq_insta_runtime import benchmarking, flatbuffer
+from larq_insta_runtime.engine import Interpreter
 from larq_insta_runtime.graph import Graph
 
 pytestmark = pytest.mark.usefixtures("short_stages")
@@ -43,6 +44,20 @@ def test_traffic_of_a_block_is_what_can_be_counted_by_hand():
     folded = Graph(lowering.lower(folding.fold(model)))
     assert folded.traffic == 2 * block + pool + softmax
     assert Graph(lowering.lower(model)).traffic == 2 * (block + shifts) + pool + softmax
+
+
+def test_passes_move_each_map_once():
+    model = models.ReActNet18(input_shape=(16, 16, 3), stem="small", num_classes=3, filters=(32,))
+    randomize(model, np.random.default_rng(0), 0.01)
+    content = lowering.lower(folding.fold(model))
+    size, packed, vector = 16 * 16 * 32 * 4, 16 * 16 * 4, 32 * 4
+    pool, softmax = size + vector, 3 * 4 * 2
+    # The first map is read to be quantized. A block then reads its shortcut and writes its map, of
+    # which the first is quantized before it leaves.
+    first = size + vector + packed
+    block, quantization = size + size + vector, vector + packed
+    moved = first + 2 * block + quantization + pool + softmax
+    assert Graph(content).traffic - Interpreter(content).saved_bytes == moved
 
 
 def test_a_tensor_read_twice_counts_once(content):
