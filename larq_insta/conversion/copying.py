@@ -10,7 +10,7 @@ import larq as lq
 import tensorflow as tf
 
 from larq_insta.conversion.flattening import calls, walk
-from larq_insta.layers import InstaPReLU, InstaSign, InstaThreshold
+from larq_insta.layers import InstaPReLU, InstaSign, InstaThreshold, StaticThreshold
 from larq_insta.layers.inference import InferenceLayer, InferencePReLU, InferenceThreshold
 from larq_insta.layers.int8_weights import Int8Weights
 from larq_insta_runtime.errors import InputError, first_line
@@ -20,6 +20,12 @@ Layer: TypeAlias = tf.keras.layers.Layer
 _PLAIN = {
     lq.layers.QuantConv2D: tf.keras.layers.Conv2D,
     lq.layers.QuantDense: tf.keras.layers.Dense,
+}
+
+_KINDS = {
+    InstaThreshold: InferenceThreshold,
+    StaticThreshold: InferenceThreshold,
+    InstaPReLU: InferencePReLU,
 }
 
 _OUTPUT = "larq_insta_output_"
@@ -88,7 +94,7 @@ def _copy(layer: Layer, given: Any, used_once: bool) -> Layer:
         del config["kernel_quantizer"], config["input_quantizer"]
         config.pop("pad_values", None)
         return _PLAIN[type(layer)].from_config(config)
-    kind = {InstaThreshold: InferenceThreshold, InstaPReLU: InferencePReLU}.get(type(layer))
+    kind = _KINDS.get(type(layer))
     if kind is None or not used_once or layer.input_spec.ndim != 4:
         return layer.__class__.from_config(config)
     return kind(layer, given.shape)

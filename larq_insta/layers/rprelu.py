@@ -14,11 +14,15 @@ def rprelu(x: tf.Tensor, parameters: list[tf.Tensor], training: bool | None) -> 
     if training:
         return rprelu_in_training(x, *parameters)
     gamma, slope, zeta = parameters
-    shifted = add_saturated(x, -gamma)
+    return shifted_prelu(add_saturated(x, -gamma), slope, zeta)
+
+
+def shifted_prelu(shifted: tf.Tensor, slope: tf.Tensor, zeta: tf.Tensor) -> tf.Tensor:
+    """RPReLU of an input from which gamma was subtracted."""
     if slope.shape.rank == 1:
-        slope = tf.reshape(slope, (*[1] * (x.shape.rank - 2), -1))
+        slope = tf.reshape(slope, (*[1] * (shifted.shape.rank - 2), -1))
     # This form, with a slope of one rank less than the input, becomes one TFLite PRELU.
-    negative = tf.cast(-slope, x.dtype) * tf.nn.relu(-shifted)
+    negative = tf.cast(-slope, shifted.dtype) * tf.nn.relu(-shifted)
     return add_saturated(tf.nn.relu(shifted) + negative, zeta)
 
 

@@ -52,11 +52,13 @@ typedef enum {
 } Combination;
 
 // A chain of combinations: a plus b, plus `sign` times a vector, with slopes. `b` is absent where it
-// begins with NULL, and nothing is written where `to` does. Unless `products` is NULL, the sums of the squared distance from `shift`, and of
-// the number times that, are added to.
+// begins with NULL, and nothing is written where `to` does. Unless `products` is NULL, two sums are
+// added to, of d * d for the number plus `shift_sign` times a shift, d, and of d * d times the
+// number, or times d.
 typedef struct {
   Rows a, b, to;
-  float sign;
+  float sign, shift_sign;
+  bool of_distance;
   const float *vector, *slopes, *shift;
   float *squares, *products;
 } Chain;

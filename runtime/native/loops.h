@@ -7,6 +7,8 @@
 
 #include "kernels.h"
 
+enum { kOfNumber = 1, kOfDistance = 2 };  // products that are summed
+
 enum { kNumbers = BYTES_OF_VECTOR / sizeof(float), kVectorsOfColumn = VECTORS_OF_COLUMN };
 
 typedef float Numbers __attribute__((vector_size(BYTES_OF_VECTOR)));
@@ -118,7 +120,7 @@ FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_column(
     offset[v] = load(chain->vector + at) * chain->sign;
     slopes[v] = load(chain->slopes + at);
     if (!sums) continue;
-    shift[v] = load(chain->shift + at);
+    shift[v] = load(chain->shift + at) * chain->shift_sign;
     squares[v] = load(chain->squares + at);
     products[v] = load(chain->products + at);
   }
@@ -130,9 +132,9 @@ FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_column(
       x = choose(x < 0, x * slopes[v], x);
       if (stores) store(to + i * to_stride + v * kNumbers, x);
       if (!sums) continue;
-      const Numbers distance = x - shift[v], square = distance * distance;
+      const Numbers distance = x + shift[v], square = distance * distance;
       squares[v] += square;
-      products[v] += x * square;
+      products[v] += (sums == kOfDistance ? distance : x) * square;
     }
   }
   for (int v = 0; sums && v < vectors; ++v) {
@@ -150,9 +152,9 @@ FOR_PROCESSOR static void chain_channel(const Chain* chain, size_t positions, si
     x = x < 0 ? x * chain->slopes[c] : x;
     if (chain->to.first != NULL) chain->to.first[i * chain->to.stride + c] = x;
     if (chain->products == NULL) continue;
-    const float distance = x - chain->shift[c], square = distance * distance;
+    const float distance = x + chain->shift[c] * chain->shift_sign, square = distance * distance;
     chain->squares[c] += square;
-    chain->products[c] += x * square;
+    chain->products[c] += (chain->of_distance ? distance : x) * square;
   }
 }
 
@@ -169,18 +171,29 @@ FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_columns(
   for (; c < channels; ++c) chain_channel(chain, positions, c);
 }
 
-FOR_PROCESSOR static void chain_rows(const Chain* chain, size_t positions, size_t channels) {
-  const int adds = chain->b.first != NULL, sums = chain->products != NULL;
+FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_with_sums(
+    const Chain* chain, size_t positions, size_t channels, const int adds, const int sums) {
   if (chain->to.first == NULL) {
-    chain_columns(chain, positions, channels, 0, 1, 0);
-  } else if (adds && sums) {
-    chain_columns(chain, positions, channels, 1, 1, 1);
+    chain_columns(chain, positions, channels, 0, sums, 0);
   } else if (adds) {
-    chain_columns(chain, positions, channels, 1, 0, 1);
-  } else if (sums) {
-    chain_columns(chain, positions, channels, 0, 1, 1);
+    chain_columns(chain, positions, channels, 1, sums, 1);
   } else {
-    chain_columns(chain, positions, channels, 0, 0, 1);
+    chain_columns(chain, positions, channels, 0, sums, 1);
+  }
+}
+
+FOR_PROCESSOR static void chain_rows(const Chain* chain, size_t positions, size_t channels) {
+  const int adds = chain->b.first != NULL;
+  if (chain->products == NULL) {
+    if (adds) {
+      chain_columns(chain, positions, channels, 1, 0, 1);
+    } else {
+      chain_columns(chain, positions, channels, 0, 0, 1);
+    }
+  } else if (chain->of_distance) {
+    chain_with_sums(chain, positions, channels, adds, kOfDistance);
+  } else {
+    chain_with_sums(chain, positions, channels, adds, kOfNumber);
   }
 }
 

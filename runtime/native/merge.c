@@ -66,69 +66,110 @@ static int made_for_one(const Merger* merger, int tensor, Combination combinatio
   return maker;
 }
 
-// A map minus a vector that is only quantized becomes a quantization with thresholds: x - y is
-// below 0 exactly where x is below y.
+// A map plus or minus a vector that is only quantized becomes a quantization with thresholds: x - y
+// is below 0 exactly where x is below y.
 static void merge_threshold(Merger* merger, int step) {
   Operator* quantize = operator_at(merger, step);
-  const int maker = made_for_one(merger, quantize->inputs[0], kSubtract, true);
+  int maker = made_for_one(merger, quantize->inputs[0], kSubtract, true);
+  if (maker == kNoStep) maker = made_for_one(merger, quantize->inputs[0], kAdd, true);
   if (maker == kNoStep) return;
-  const Operator* subtract = operator_at(merger, maker);
-  if (subtract->channels != quantize->channels) return;
-  quantize->inputs[0] = subtract->inputs[0];
-  quantize->inputs[1] = subtract->inputs[1];
+  const Operator* shift = operator_at(merger, maker);
+  if (shift->channels != quantize->channels) return;
+  quantize->inputs[0] = shift->inputs[0];
+  quantize->inputs[1] = shift->inputs[1];
+  quantize->conversion.negated = shift->combining.combination == kAdd;
   merger->gone[maker] = true;
 }
 
-// Of a map x: d = x - shift or x, squared; the mean of that and the sum of its products with x.
+// Of a map x: d, which is x, x minus a vector or x plus one; the mean of d * d, and the sum of its
+// products with x or with d.
 typedef struct {
+  int shift;  // the step that adds the vector, or kNoStep
   int square, mean, products;
 } Statistics;
 
-static bool find_statistics(const Merger* merger, int tensor, Statistics* found) {
-  for (size_t i = 0; i < merger->plan->step_count; ++i) {
-    const Operator* square = operator_at(merger, (int)i);
-    const bool of_map = square->inputs[0] == tensor;
-    if (merger->gone[i] || !of_map ||
-        (!combines(square, kSquaredDifference, true) &&
-         !(combines(square, kMultiply, false) && square->inputs[1] == tensor))) {
-      continue;
-    }
-    int readers[2];
-    const int count = readers_of(merger, square->outputs[0], readers, 2);
-    *found = (Statistics){(int)i, kNoStep, kNoStep};
-    for (int k = 0; k < count && count <= 2; ++k) {
-      const Operator* sum = operator_at(merger, readers[k]);
-      if (sum->kind != kSum) continue;
-      if (!sum->summing.of_products) found->mean = readers[k];
-      if (sum->summing.of_products && reads(sum, tensor)) found->products = readers[k];
-    }
-    const int known = (found->mean != kNoStep) + (found->products != kNoStep);
-    if (found->products != kNoStep && known == count) return true;
+// The mean and the sum of products of a square that only they read; false if others do, too.
+static bool find_sums(const Merger* merger, int factor, Statistics* found) {
+  int readers[2];
+  const int count =
+      readers_of(merger, operator_at(merger, found->square)->outputs[0], readers, 2);
+  found->mean = found->products = kNoStep;
+  for (int k = 0; k < count && count <= 2; ++k) {
+    const Operator* sum = operator_at(merger, readers[k]);
+    if (sum->kind != kSum) continue;
+    if (!sum->summing.of_products) found->mean = readers[k];
+    if (sum->summing.of_products && reads(sum, factor)) found->products = readers[k];
   }
-  return false;
+  const int known = (found->mean != kNoStep) + (found->products != kNoStep);
+  return found->products != kNoStep && known == count;
 }
 
-static void merge_statistics(Merger* merger, int tensor, Operator* chain) {
-  Statistics found;
-  if (!find_statistics(merger, tensor, &found)) return;
-  const Operator* square = operator_at(merger, found.square);
-  chain->finishing.has_statistics = true;
-  if (square->combining.with_vector) chain->inputs[kShift] = square->inputs[1];
-  if (found.mean != kNoStep) {
-    const Operator* mean = operator_at(merger, found.mean);
-    chain->outputs[kSquares] = mean->outputs[0];
-    chain->finishing.squares_scale = mean->summing.scale;
-    merger->gone[found.mean] = true;
+static bool squares_itself(const Operator* operator, int tensor) {
+  return combines(operator, kMultiply, false) && operator->inputs[0] == tensor &&
+         operator->inputs[1] == tensor;
+}
+
+// Those that begin with a step: a square of its input, or a shift of it that is only squared and
+// multiplied with that.
+static bool find_statistics(const Merger* merger, int step, Statistics* found) {
+  const Operator* first = operator_at(merger, step);
+  *found = (Statistics){kNoStep, step, kNoStep, kNoStep};
+  if (combines(first, kSquaredDifference, true) || squares_itself(first, first->inputs[0])) {
+    return find_sums(merger, first->inputs[0], found);
   }
-  const Operator* products = operator_at(merger, found.products);
+  int readers[2];
+  const int shifted = first->outputs[0];
+  if (!combines(first, kAdd, true) || readers_of(merger, shifted, readers, 2) != 2) return false;
+  found->shift = step;
+  found->square =
+      squares_itself(operator_at(merger, readers[0]), shifted) ? readers[0] : readers[1];
+  return squares_itself(operator_at(merger, found->square), shifted) &&
+         find_sums(merger, shifted, found) &&
+         (found->products == readers[0] || found->products == readers[1]);
+}
+
+static void take_statistics(Merger* merger, const Statistics* found, Operator* chain) {
+  const Operator* square = operator_at(merger, found->square);
+  const Operator* products = operator_at(merger, found->products);
+  Finishing* finishing = &chain->finishing;
+  finishing->has_statistics = true;
+  finishing->of_distance = found->shift != kNoStep;
+  finishing->shift_sign = finishing->of_distance ? 1 : -1;
+  if (finishing->of_distance) {
+    chain->inputs[kShift] = operator_at(merger, found->shift)->inputs[1];
+    merger->gone[found->shift] = true;
+  } else if (square->combining.with_vector) {
+    chain->inputs[kShift] = square->inputs[1];
+  }
+  if (found->mean != kNoStep) {
+    const Operator* mean = operator_at(merger, found->mean);
+    chain->outputs[kSquares] = mean->outputs[0];
+    finishing->squares_scale = mean->summing.scale;
+    merger->gone[found->mean] = true;
+  }
   chain->outputs[kProducts] = products->outputs[0];
   chain->inputs[kProductBias] = products->inputs[2];
-  merger->gone[found.square] = merger->gone[found.products] = true;
+  merger->gone[found->square] = merger->gone[found->products] = true;
+}
+
+// Those of a map that a chain makes.
+static void merge_statistics(Merger* merger, Operator* chain) {
+  for (size_t i = 0; i < merger->plan->step_count; ++i) {
+    Statistics found;
+    if (merger->gone[i] || operator_at(merger, (int)i)->inputs[0] != chain->outputs[kChained] ||
+        !find_statistics(merger, (int)i, &found)) {
+      continue;
+    }
+    take_statistics(merger, &found, chain);
+    return;
+  }
 }
 
 // What ends with `step`: slopes of a sum of two maps and a vector, each of which may be missing.
 static void merge_chain(Merger* merger, int step) {
   Operator* last = operator_at(merger, step);
+  Statistics statistics;
+  if (find_statistics(merger, step, &statistics)) return;  // which belong to what they read
   Operator chain = *last;
   chain.kind = kFinish;
   chain.finishing = (Finishing){.sign = 1};
@@ -159,22 +200,23 @@ static void merge_chain(Merger* merger, int step) {
   if (count == 0) return;
   for (int i = 1; i < count; ++i) merger->gone[steps[i]] = true;
   *last = chain;
-  merge_statistics(merger, last->outputs[kChained], last);
+  merge_statistics(merger, last);
 }
 
 // Statistics of a map that no chain makes: those of a chain that makes none.
 static void merge_lone_statistics(Merger* merger, int step) {
-  Operator* square = operator_at(merger, step);
-  Operator chain = *square;
+  Statistics found;
+  if (!find_statistics(merger, step, &found)) return;
+  Operator* first = operator_at(merger, step);
+  Operator chain = *first;
   chain.kind = kFinish;
   chain.finishing = (Finishing){.sign = 1};
   for (int k = 0; k < kMostInputs; ++k) chain.inputs[k] = -1;
-  chain.inputs[kA] = square->inputs[0];
-  merge_statistics(merger, square->inputs[0], &chain);
-  if (!chain.finishing.has_statistics) return;
+  chain.inputs[kA] = first->inputs[0];
+  take_statistics(merger, &found, &chain);
   chain.outputs[kChained] = -1;
   merger->gone[step] = false;
-  *square = chain;
+  *first = chain;
 }
 
 static void close_gaps(Merger* merger) {
@@ -199,11 +241,7 @@ bool merge_steps(Plan* plan, const IntArray* outputs) {
     }
   }
   for (size_t i = 0; i < plan->step_count; ++i) {
-    const Operator* operator = operator_at(&merger, (int)i);
-    if (!merger.gone[i] && (combines(operator, kSquaredDifference, true) ||
-                            combines(operator, kMultiply, false))) {
-      merge_lone_statistics(&merger, (int)i);
-    }
+    if (!merger.gone[i]) merge_lone_statistics(&merger, (int)i);
   }
   close_gaps(&merger);
   free(merger.gone);

@@ -46,6 +46,7 @@ typedef struct {
   Type type;  // of what is not bits
   int32_t zero_point, one;  // of int8: what stands for 0, and the distance to +1
   float* zeros;  // thresholds of float32, one a channel
+  bool negated;  // thresholds that are given
 } Conversion;
 
 typedef struct {
@@ -68,15 +69,16 @@ typedef struct {
   float scale;
 } Summing;
 
-// A chain of them: `a` plus `b`, plus or minus a vector, with a slope; and with its statistics, the
-// sums over all positions of the squared distance d from a vector, and of the number times d. What
-// is absent is -1.
+// A chain of them: `a` plus `b`, plus or minus a vector, with a slope; and with its statistics, of
+// the number plus or minus a shift, d: the mean of d * d, and a sum of products with that. What is
+// absent is -1.
 enum { kA, kB, kVector, kSlopes, kShift, kProductBias };  // inputs
 enum { kChained, kSquares, kProducts };                  // outputs
 
 typedef struct {
-  float sign;           // of the vector
+  float sign, shift_sign;  // of the vectors
   bool has_statistics;
+  bool of_distance;  // whether d times d * d is summed, not the number times d * d
   float squares_scale;
 } Finishing;
 

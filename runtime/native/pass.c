@@ -156,6 +156,8 @@ static void finish(const Here* here, const Step* step) {
   const size_t channels = minimum(here->stretch.channels, operator->channels);
   Chain chain = {.a = rows_of(here, step->inputs + kA),
                  .sign = operator->finishing.sign,
+                 .shift_sign = operator->finishing.shift_sign,
+                 .of_distance = operator->finishing.of_distance,
                  .vector = vector_of(here, step, kVector, running->plan->zeros),
                  .slopes = vector_of(here, step, kSlopes, running->plan->ones),
                  .shift = vector_of(here, step, kShift, running->plan->zeros)};
@@ -172,8 +174,8 @@ static void finish(const Here* here, const Step* step) {
 static void pack(const Here* here, const Step* step) {
   const Running* running = here->running;
   const Stretch* stretch = &here->stretch;
-  const float* thresholds = step->operator.conversion.zeros;
-  if (step->inputs[1].place != kAbsent) {
+  const float* thresholds = step->operator.conversion.zeros;  // or negated ones, see run_pass
+  if (step->inputs[1].place != kAbsent && !step->operator.conversion.negated) {
     thresholds = address(running->context, running->own, step->inputs + 1);
   }
   uint32_t* bits = address(running->context, running->own, step->outputs);
@@ -279,6 +281,14 @@ static void end_step(const Running* running, const Step* step) {
   }
 }
 
+// Where a vector is added before numbers are quantized: x + y is below 0 exactly where x is below -y.
+static void negate_thresholds(const Running* running, const Step* step) {
+  const Operator* operator = &step->operator;
+  if (operator->kind != kQuantize || !operator->conversion.negated) return;
+  const float* numbers = address(running->context, running->own, step->inputs + 1);
+  for (size_t i = 0; i < operator->channels; ++i) operator->conversion.zeros[i] = -numbers[i];
+}
+
 static void run_pass(Running* running) {
   const Pass* pass = running->pass;
   const Machine* machine = running->machine;
@@ -297,6 +307,9 @@ static void run_pass(Running* running) {
   }
   running->chunk = divided(divided(pass->widest, chunks), kBitsOfWord) * kBitsOfWord;
   running->chunks = divided(pass->widest, running->chunk);
+  for (size_t i = pass->begin; i < pass->end; ++i) {
+    negate_thresholds(running, running->plan->steps + i);
+  }
   running->sums = machine->shared;
   const size_t sums = running->tasks * pass->sums * sizeof(float);
   if (sums > 0) memset(running->sums, 0, sums);
