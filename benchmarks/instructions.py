@@ -106,7 +106,13 @@ def run(root: Path, cpu: str, fuse: bool, files: tuple[Path, ...]) -> list[Count
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         out = folder / "counts"
-        command = ["qemu-aarch64", "-L", make_system(root, cpu, folder), "-cpu", cpu]
+        command: list[str | Path] = [
+            "qemu-aarch64",
+            "-L",
+            make_system(root, cpu, folder),
+            "-cpu",
+            cpu,
+        ]
         command += ["-plugin", f"file={compile_plugin(folder)},out={out}", python, "-c", PROGRAM]
         done = subprocess.run(  # noqa: S603
             [*command, compile_library(folder), str(int(fuse)), *files],

@@ -103,6 +103,8 @@ def files(rng):
             yield convolution(
                 rng, shape=(2, 9, 7, channels), filters=filters * kind.get("groups", 1), **kind
             )
+    # More words than are counted at once.
+    yield convolution(rng, shape=(1, 2, 3, 132_000), filters=20, window=(1, 1))
     for channels in (1, 31, 100, 130):
         yield convolution(rng, shape=(1, 8, 8, channels), filters=channels)
         yield pooling(shape=(1, 9, 8, channels), window=(3, 2), strides=(2, 1), padding="same")
