@@ -33,6 +33,8 @@ static inline Sums differ_in_few(const Lines* lines, const uint32_t* filters) {
     const uint32_t* rows[kPixels];
     for (size_t i = 0; i < kPixels; ++i) rows[i] = lines->lines[line] + i * lines->stride;
     for (size_t k = lines->words; k > 0; --k, filters += kLanes) {
+      // Else compilers compute all from one, which takes longer than to let loads add.
+      for (size_t i = 0; i < kPixels; ++i) __asm__("" : "+r"(rows[i]));
       uint32x4_t filter[kVectors];
       for (size_t v = 0; v < kVectors; ++v) filter[v] = vld1q_u32(filters + 4 * v);
       for (size_t i = 0; i < kPixels; ++i) {
