@@ -52,8 +52,9 @@ typedef enum {
 } Combination;
 
 // A chain of combinations: a plus b, plus `sign` times a vector, with slopes. `b` is absent where it
-// begins with NULL, and nothing is written where `to` does. Unless `products` is NULL, the sums of the squared distance from `shift`, and of
-// the number times that, are added to.
+// begins with NULL. Unless `products` is NULL, the sums of the squared distance from `shift`, and of
+// the number times that, are added to. Where `to` begins with NULL, they are all that is asked for,
+// and those of a.
 typedef struct {
   Rows a, b, to;
   float sign;
