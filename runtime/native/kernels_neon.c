@@ -131,19 +131,19 @@ static void multiply(const Lines* lines, const uint32_t* filters, const Transfor
 
 static void pack(Rows numbers, const float* thresholds, size_t positions, size_t channels,
                  uint32_t* bits, size_t words) {
-  static const uint32_t kPlaces[4] = {1, 2, 4, 8};
+  static const uint32_t kPlaces[4] = {0x11111111, 0x22222222, 0x44444444, 0x88888888};
   const uint32x4_t places = vld1q_u32(kPlaces);
   const size_t whole = channels / kBitsOfWord * kBitsOfWord;
   for (size_t i = 0; i < positions; ++i) {
     const float* from = numbers.first + i * numbers.stride;
     for (size_t c = 0; c < whole; c += kBitsOfWord) {
-      uint32x4_t word = vdupq_n_u32(0);
+      uint32x4_t word = vdupq_n_u32(0);  // in each lane four bits for each bit of it
       for (size_t part = kBitsOfWord; part > 0; part -= 4) {
         const size_t at = c + part - 4;
         const uint32x4_t below = vcltq_f32(vld1q_f32(from + at), vld1q_f32(thresholds + at));
-        word = vorrq_u32(vshlq_n_u32(word, 4), vandq_u32(below, places));
+        word = vsliq_n_u32(below, word, 4);
       }
-      bits[i * words + c / kBitsOfWord] = vaddvq_u32(word);
+      bits[i * words + c / kBitsOfWord] = vaddvq_u32(vandq_u32(word, places));
     }
   }
   if (whole == channels) return;
