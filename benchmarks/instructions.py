@@ -6,7 +6,8 @@ These are instructions, not times: processors execute several at once, wait for 
 longer for some than for others. But they are the same each time (within 0.01 %), where there is no
 board to time on. FOLDER is the root of a 64-bit ARM Debian with `ai-edge-litert` and NumPy in
 `/venv`; of Debian 12 here, `qemu-user` runs it, and `cc` and `ziglang` compile what counts and what
-is counted. One inference on one thread is counted, of random input, after a first one.
+is counted. One inference on one thread is counted, of random input, after a first one: threads
+that wait would count by chance. The processor `max` has matrices (SME), which no board has.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,9 +62,10 @@ KINDS = {
     r"surround|is_surrounded|places_outside)",
     "quantizations": r"larq_insta (pack|quantize_bytes)$",
     "operators between them": r"larq_insta (\w+_rows|sum_products|run_task|run_plan)$",
-    "float convolutions and classifier": r" xnn_(\w+_(gemm|igemm|dwconv)_|compute_(gemm|igemm|dw))",
-    "XNNPACK's other operators": r" xnn_\w+(_ukernel|compute_)",
-    "what calls them": "",
+    "float convolutions and classifier": r" (xnn_\w+_(gemm|igemm|dwconv)_|"
+    r"xnn_compute_(gemm|igemm|dw)|kai_|label_)",
+    "XNNPACK's other operators": r" xnn_(\w+_ukernel|compute_)",
+    "TensorFlow Lite, Python, and the rest": "",
 }
 
 
@@ -217,6 +220,9 @@ def main(
     files: tuple[Path, ...], root: Path, cpu: str, fuse: bool, functions: int, in_json: bool
 ) -> None:
     """Counts executed instructions, which are no times, of FILES and kinds of their work."""
+    for needed in ("qemu-aarch64", "cc", "nm"):
+        if shutil.which(needed) is None:
+            raise click.ClickException(f"{needed} must be installed: apt install qemu-user gcc.")
     counts = run(root.resolve(), cpu, fuse, tuple(file.resolve() for file in files))
     if in_json:
         click.echo(as_json(files, counts, cpu, fuse))
