@@ -86,8 +86,8 @@ static void count_differences(const Lines* lines, const uint32_t* filters,
   }
 }
 
-static inline __attribute__((always_inline)) void transform_all(Sums sums, const Transform* transform, const bool cuts_off,
-                                        float* output, size_t stride) {
+static inline __attribute__((always_inline)) void transform_all(
+    Sums sums, const Transform* transform, const bool cuts_off, float* output, size_t stride) {
   const int32x4_t least = vdupq_n_s32(transform->least);
   const int32x4_t largest = vdupq_n_s32(transform->largest);
   for (size_t v = 0; v < kVectors; ++v) {
@@ -103,8 +103,9 @@ static inline __attribute__((always_inline)) void transform_all(Sums sums, const
 }
 
 // The sums stay in registers, as what is asked is known where this is called.
-static inline __attribute__((always_inline)) void transform_sums(Sums sums, const Transform* transform, float* output,
-                                         size_t stride, size_t count, size_t lanes) {
+static inline __attribute__((always_inline)) void transform_sums(
+    Sums sums, const Transform* transform, float* output, size_t stride, size_t count,
+    size_t lanes) {
   float numbers[kPixels][kLanes];
   const bool directly = count == kPixels && lanes == kLanes;
   float* to = directly ? output : numbers[0];

@@ -103,7 +103,8 @@ FOR_PROCESSOR static void cut_off_rows(Rows rows, size_t positions, size_t chann
 }
 
 // `vectors` vectors of channels, from `c` on, at all positions. What is asked of the chain is known
-// where this is called, so that there is no question left within. What is not stored is not chained.
+// where this is called, so that there is no question left within. What is not stored is not
+// chained.
 FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_column(
     const Chain* chain, size_t positions, size_t c, const int vectors, const int adds,
     const int sums, const int stores) {
