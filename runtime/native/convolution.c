@@ -91,41 +91,57 @@ typedef struct {
   size_t* places;               // which; as many for each position as a window has
 } Tile;
 
-static void write_tile(const Job* job, const Tile* tile, size_t block, size_t channel,
-                       size_t lanes, int32_t differing[][kLanes]) {
+// Filters that are compared together, and where their numbers go.
+typedef struct {
+  const uint32_t* filters;
+  Transform transform;
+  size_t number, channel, lanes;
+} Block;
+
+static Block block_of(const Job* job, size_t group, size_t block_of_group) {
+  const Convolution* convolution = job->convolution;
+  const size_t words = places_of(&convolution->window) * convolution->words;
+  const size_t number = group * blocks_of(convolution) + block_of_group;
+  const Transform transform = {convolution->cuts_off, convolution->least, convolution->largest,
+                               convolution->multiplier + number * kLanes,
+                               convolution->bias + number * kLanes};
+  return (Block){
+      .filters = convolution->packed + number * words * kLanes,
+      .transform = transform,
+      .number = number,
+      .channel = group * convolution->filters + block_of_group * kLanes - job->channel,
+      .lanes = minimum(kLanes, convolution->filters - block_of_group * kLanes),
+  };
+}
+
+static void write_tile(const Job* job, const Tile* tile, const Block* block,
+                       int32_t differing[][kLanes]) {
   const Convolution* convolution = job->convolution;
   for (size_t i = 0; i < tile->count; ++i) {
     const size_t at = (tile->begin + i) * job->stride;
     if (convolution->type == kInt32) {
-      write_bits(convolution, differing[i], block, lanes, (uint32_t*)job->output + at, channel);
+      write_bits(convolution, differing[i], block->number, block->lanes,
+                 (uint32_t*)job->output + at, block->channel);
       continue;
     }
     int32_t twice[kLanes];
     const size_t* places = tile->places + i * places_of(&convolution->window);
-    twice_differing(convolution, differing[i], block, places, tile->outside[i], twice);
-    write_numbers(convolution, twice, block, lanes, job->output, at + channel);
+    twice_differing(convolution, differing[i], block->number, places, tile->outside[i], twice);
+    write_numbers(convolution, twice, block->number, block->lanes, job->output,
+                  at + block->channel);
   }
 }
 
-static void compare(const Job* job, const Tile* tile, size_t group, size_t block_of_group) {
-  const Convolution* convolution = job->convolution;
-  const size_t words = places_of(&convolution->window) * convolution->words;
-  const size_t block = group * blocks_of(convolution) + block_of_group;
-  const size_t lanes = minimum(kLanes, convolution->filters - block_of_group * kLanes);
-  const size_t channel = group * convolution->filters + block_of_group * kLanes - job->channel;
-  const uint32_t* filters = convolution->packed + block * words * kLanes;
-  if (convolution->type == kFloat32 && !tile->meets_zeros) {
-    const Transform transform = {convolution->cuts_off, convolution->least, convolution->largest,
-                                 convolution->multiplier + block * kLanes,
-                                 convolution->bias + block * kLanes};
-    float* output = (float*)(void*)job->output + tile->begin * job->stride + channel;
-    job->kernels->multiply(&tile->lines, filters, &transform, output, job->stride, tile->count,
-                           lanes);
+static void compare(const Job* job, const Tile* tile, const Block* block) {
+  if (job->convolution->type == kFloat32 && !tile->meets_zeros) {
+    float* output = (float*)(void*)job->output + tile->begin * job->stride + block->channel;
+    job->kernels->multiply(&tile->lines, block->filters, &block->transform, output, job->stride,
+                           tile->count, block->lanes);
     return;
   }
   int32_t differing[kMostPixels][kLanes];
-  job->kernels->count_differences(&tile->lines, filters, differing);
-  write_tile(job, tile, block, channel, lanes, differing);
+  job->kernels->count_differences(&tile->lines, block->filters, differing);
+  write_tile(job, tile, block, differing);
 }
 
 static void find_zeros(const Convolution* convolution, Tile* tile) {
@@ -160,8 +176,9 @@ static void convolve_tiles(const Job* job, const Stretch* stretch, size_t done, 
                              rows + count * places * convolution->words);
       find_zeros(convolution, tile);
     }
-    for (size_t block = begin; block < end; ++block) {
-      for (size_t i = 0; i < count; ++i) compare(job, tiles + i, group, block);
+    for (size_t i = begin; i < end; ++i) {
+      const Block block = block_of(job, group, i);
+      for (size_t tile = 0; tile < count; ++tile) compare(job, tiles + tile, &block);
     }
   }
 }

@@ -52,9 +52,9 @@ typedef enum {
 } Combination;
 
 // A chain of combinations: a plus b, plus `sign` times a vector, with slopes. `b` is absent where it
-// begins with NULL, and nothing is written where `to` does. Unless `products` is NULL, two sums are
-// added to, of d * d for the number plus `shift_sign` times a shift, d, and of d * d times the
-// number, or times d.
+// begins with NULL. Unless `products` is NULL, two sums are added to, of d * d for the number plus
+// `shift_sign` times a shift, d, and of d * d times the number, or times d. Where `to` begins with
+// NULL, they are all that is asked for, and those of a.
 typedef struct {
   Rows a, b, to;
   float sign, shift_sign;

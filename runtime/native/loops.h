@@ -105,7 +105,8 @@ FOR_PROCESSOR static void cut_off_rows(Rows rows, size_t positions, size_t chann
 }
 
 // `vectors` vectors of channels, from `c` on, at all positions. What is asked of the chain is known
-// where this is called, so that there is no question left within.
+// where this is called, so that there is no question left within. What is not stored is not
+// chained.
 FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_column(
     const Chain* chain, size_t positions, size_t c, const int vectors, const int adds,
     const int sums, const int stores) {
@@ -114,6 +115,7 @@ FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_column(
   // Copies, as compilers must think that what is stored may be the chain.
   const float *a = chain->a.first + c, *b = adds ? chain->b.first + c : a;
   float* to = stores ? chain->to.first + c : NULL;
+  float *of_squares = chain->squares, *of_products = chain->products;
   const size_t a_stride = chain->a.stride, b_stride = chain->b.stride, to_stride = chain->to.stride;
   for (int v = 0; v < vectors; ++v) {
     const size_t at = c + (size_t)v * kNumbers;
@@ -121,36 +123,41 @@ FOR_PROCESSOR static inline __attribute__((always_inline)) void chain_column(
     slopes[v] = load(chain->slopes + at);
     if (!sums) continue;
     shift[v] = load(chain->shift + at) * chain->shift_sign;
-    squares[v] = load(chain->squares + at);
-    products[v] = load(chain->products + at);
+    squares[v] = load(of_squares + at);
+    products[v] = load(of_products + at);
   }
   for (size_t i = 0; i < positions; ++i) {
+    Numbers x[kVectorsOfColumn];  // read before any is stored, so that loads and stores go in pairs
     for (int v = 0; v < vectors; ++v) {
-      Numbers x = load(a + i * a_stride + v * kNumbers);
-      if (adds) x += load(b + i * b_stride + v * kNumbers);
-      x += offset[v];
-      x = choose(x < 0, x * slopes[v], x);
-      if (stores) store(to + i * to_stride + v * kNumbers, x);
-      if (!sums) continue;
-      const Numbers distance = x + shift[v], square = distance * distance;
+      x[v] = load(a + i * a_stride + v * kNumbers);
+      if (adds) x[v] += load(b + i * b_stride + v * kNumbers);
+      if (!stores) continue;
+      x[v] += offset[v];
+      x[v] = choose(x[v] < 0, x[v] * slopes[v], x[v]);
+    }
+    for (int v = 0; stores && v < vectors; ++v) store(to + i * to_stride + v * kNumbers, x[v]);
+    for (int v = 0; sums && v < vectors; ++v) {
+      const Numbers distance = x[v] + shift[v], square = distance * distance;
       squares[v] += square;
-      products[v] += (sums == kOfDistance ? distance : x) * square;
+      products[v] += (sums == kOfDistance ? distance : x[v]) * square;
     }
   }
   for (int v = 0; sums && v < vectors; ++v) {
     const size_t at = c + (size_t)v * kNumbers;
-    store(chain->squares + at, squares[v]);
-    store(chain->products + at, products[v]);
+    store(of_squares + at, squares[v]);
+    store(of_products + at, products[v]);
   }
 }
 
 FOR_PROCESSOR static void chain_channel(const Chain* chain, size_t positions, size_t c) {
   for (size_t i = 0; i < positions; ++i) {
     float x = chain->a.first[i * chain->a.stride + c];
-    if (chain->b.first != NULL) x += chain->b.first[i * chain->b.stride + c];
-    x += chain->vector[c] * chain->sign;
-    x = x < 0 ? x * chain->slopes[c] : x;
-    if (chain->to.first != NULL) chain->to.first[i * chain->to.stride + c] = x;
+    if (chain->to.first != NULL) {
+      if (chain->b.first != NULL) x += chain->b.first[i * chain->b.stride + c];
+      x += chain->vector[c] * chain->sign;
+      x = x < 0 ? x * chain->slopes[c] : x;
+      chain->to.first[i * chain->to.stride + c] = x;
+    }
     if (chain->products == NULL) continue;
     const float distance = x + chain->shift[c] * chain->shift_sign, square = distance * distance;
     chain->squares[c] += square;

@@ -257,10 +257,8 @@ static void add_up(const Running* running, size_t sums, size_t channels, float s
   const float* bias =
       bias_operand == NULL ? NULL : address(running->context, running->own, bias_operand);
   memset(output, 0, channels * sizeof *output);
-  for (size_t task = 0; task < running->tasks; ++task) {
-    const float* of_task = running->sums + task * running->pass->sums + sums;
-    for (size_t c = 0; c < channels; ++c) output[c] += of_task[c];
-  }
+  const Rows of_tasks = {running->sums + sums, running->pass->sums};
+  running->machine->kernels->loops->sum(of_tasks, of_tasks, output, running->tasks, channels);
   for (size_t c = 0; c < channels; ++c) {
     output[c] = output[c] * scale + (bias == NULL ? 0 : bias[c]);
   }

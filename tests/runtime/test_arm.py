@@ -4,9 +4,10 @@
 
 FOLDER is such a system's root, with `ai-edge-litert`, NumPy, Pillow and flatbuffers in `/venv`,
 and QEMU in the kernel's binfmt_misc; `chroot` needs to be root. `ziglang` and `build` compile and
-pack the wheel. QEMU can count instructions, but not time.
+pack the wheel. QEMU can count instructions (Debian's `qemu-user`), but not time.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -103,6 +104,8 @@ def files(rng):
             yield convolution(
                 rng, shape=(2, 9, 7, channels), filters=filters * kind.get("groups", 1), **kind
             )
+    # More words than are counted at once.
+    yield convolution(rng, shape=(1, 2, 3, 132_000), filters=20, window=(1, 1))
     for channels in (1, 31, 100, 130):
         yield convolution(rng, shape=(1, 8, 8, channels), filters=channels)
         yield pooling(shape=(1, 9, 8, channels), window=(3, 2), strides=(2, 1), padding="same")
@@ -137,3 +140,15 @@ def test_a_whole_network_answers_the_same(arm):
     found, wanted = np.load(arm / "larq" / "whole.npy"), Interpreter(content).run([given])[0]
     assert found.argmax() == wanted.argmax()
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_instructions_are_the_same_each_time(arm, tmp_path):
+    (tmp_path / "network.tflite").write_bytes(lowering.lower_as_trained(models.InstaResNet18()))
+    command = [sys.executable, ROOT / "benchmarks/instructions.py", tmp_path / "network.tflite"]
+    first, again = (
+        json.loads(subprocess.check_output([*command, "--root", arm, "--json"]))["files"][0]
+        for _ in range(2)
+    )
+    assert first["instructions"] == pytest.approx(again["instructions"], rel=1e-4)
+    assert sum(first["kinds"].values()) == first["instructions"]
+    assert first["kinds"]["binary convolutions"] > 0.1 * first["instructions"]
