@@ -1,6 +1,6 @@
 """Executed instructions of converted files on 64-bit ARM, by larq-insta-runtime under QEMU.
 
-    python benchmarks/instructions.py FILES --root FOLDER [--cpu cortex-a76] [--no-fuse]
+    python benchmarks/instructions.py FILES --root FOLDER [--cpu cortex-a76] [--no-fuse] [--no-xnnpack]
 
 These are instructions, not times: processors execute several at once, wait for memory, and take
 longer for some than for others. But they are the same each time (within 0.01 %), where there is no
@@ -38,13 +38,19 @@ PROGRAM = """
 import ctypes
 import sys
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, load_delegate
+from ai_edge_litert.interpreter import Interpreter, OpResolverType, load_delegate
 
+kind = "AUTO" if sys.argv[3] == "1" else "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
 mark = ctypes.CDLL(None).syscall
 mark.argtypes = [ctypes.c_long] * 2
-for path in sys.argv[3:]:
+for path in sys.argv[4:]:
     delegate = load_delegate(sys.argv[1], {"fuse": sys.argv[2]})
-    reader = Interpreter(path, experimental_delegates=[delegate], num_threads=1)
+    reader = Interpreter(
+        path,
+        experimental_delegates=[delegate],
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType[kind],
+    )
     reader.allocate_tensors()
     rng = np.random.default_rng(0)
     for given in reader.get_input_details():
@@ -101,7 +107,9 @@ def make_system(root: Path, cpu: str, folder: Path) -> Path:
     return system
 
 
-def run(root: Path, cpu: str, fuse: bool, files: tuple[Path, ...]) -> list[Counter[str]]:
+def run(
+    root: Path, cpu: str, fuse: bool, xnnpack: bool, files: tuple[Path, ...]
+) -> list[Counter[str]]:
     """Instructions of each file's inference, by names of libraries and functions."""
     (packages,) = root.glob("venv/lib/python3*/site-packages")
     python = root / "usr/bin" / packages.parent.name
@@ -118,7 +126,7 @@ def run(root: Path, cpu: str, fuse: bool, files: tuple[Path, ...]) -> list[Count
         ]
         command += ["-plugin", f"file={compile_plugin(folder)},out={out}", python, "-c", PROGRAM]
         done = subprocess.run(  # noqa: S603
-            [*command, compile_library(folder), str(int(fuse)), *files],
+            [*command, compile_library(folder), str(int(fuse)), str(int(xnnpack)), *files],
             env={"PATH": os.environ["PATH"]} | {key: str(of) for key, of in variables.items()},
             capture_output=True,
             text=True,
@@ -214,22 +222,32 @@ EXISTING = click.Path(exists=True, path_type=Path)
 @click.option("--root", required=True, type=EXISTING, help="Of a 64-bit ARM Debian.")
 @click.option("--cpu", default="cortex-a72", show_default=True, help="One that QEMU knows.")
 @click.option("--fuse/--no-fuse", default=True, help="TensorFlow Lite's operators in our passes.")
+@click.option("--xnnpack/--no-xnnpack", default=True, help="For what the delegate leaves.")
 @click.option("--functions", default=0, help="How many functions to tell, those of most.")
 @click.option("--json", "in_json", is_flag=True)
 def main(
-    files: tuple[Path, ...], root: Path, cpu: str, fuse: bool, functions: int, in_json: bool
+    files: tuple[Path, ...],
+    root: Path,
+    cpu: str,
+    fuse: bool,
+    xnnpack: bool,
+    functions: int,
+    in_json: bool,
 ) -> None:
     """Counts executed instructions, which are no times, of FILES and kinds of their work."""
     for needed in ("qemu-aarch64", "cc", "nm"):
         if shutil.which(needed) is None:
             raise click.ClickException(f"{needed} must be installed: apt install qemu-user gcc.")
-    counts = run(root.resolve(), cpu, fuse, tuple(file.resolve() for file in files))
+    counts = run(root.resolve(), cpu, fuse, xnnpack, tuple(file.resolve() for file in files))
     if in_json:
         click.echo(as_json(files, counts, cpu, fuse))
         return
     click.echo(table(files, counts, functions))
     today = datetime.now(tz=timezone.utc).date()
-    click.echo(f"\none inference, one thread, {cpu} by QEMU, fuse {int(fuse)}, {today}")
+    click.echo(
+        f"\none inference, one thread, {cpu} by QEMU, fuse {int(fuse)}, "
+        f"xnnpack {int(xnnpack)}, {today}"
+    )
 
 
 if __name__ == "__main__":

@@ -81,9 +81,7 @@ def int8(model: tf.keras.Model) -> bytes:
 
 def ours(name: str, size: int, **arguments: object) -> bytes:
     """As `larq-insta convert --float-layers int8 --input uint8` writes it."""
-    content = lowering.lower_as_trained(
-        models.get(name)(input_shape=(size, size, 3), **arguments)
-    )
+    content = lowering.lower_as_trained(models.get(name)(input_shape=(size, size, 3), **arguments))
     images = np.random.default_rng(0).normal(size=(CALIBRATION, size, size, 3))
     pixels = Preprocessing(size, 3, mean=IMAGENET[0], std=IMAGENET[1])
     return float_layers.compute_in_int8(content, images.astype(np.float32), pixels)
