@@ -1,6 +1,6 @@
 """Executed instructions of converted files on 64-bit ARM, by larq-insta-runtime under QEMU.
 
-    python benchmarks/instructions.py FILES --root FOLDER [--cpu cortex-a76] [--no-fuse] [--no-xnnpack]
+    python benchmarks/instructions.py FILES --root FOLDER [--cpu CPU] [--no-fuse] [--no-xnnpack]
 
 These are instructions, not times: processors execute several at once, wait for memory, and take
 longer for some than for others. But they are the same each time (within 0.01 %), where there is no

@@ -49,12 +49,15 @@ class Editor:
     def shape(self, tensor: int) -> list[int]:
         return [int(side) for side in self.graph.tensors[tensor].shape]
 
-    def values(self, tensor: int) -> np.ndarray | None:
-        """What the file holds of a tensor in float32; `None` if that is computed."""
+    def holds(self, tensor: int) -> bool:
+        """Whether the file has a tensor's numbers, and they are not computed."""
         data = self.model.buffers[self.graph.tensors[tensor].buffer].data
-        if data is None or len(data) == 0:
-            return None
-        return np.asarray(data, np.uint8).view(np.float32).reshape(self.graph.tensors[tensor].shape)
+        return data is not None and len(data) > 0
+
+    def values(self, tensor: int) -> np.ndarray:
+        """What the file holds of a tensor in float32."""
+        data = self.model.buffers[self.graph.tensors[tensor].buffer].data
+        return np.asarray(data, np.uint8).view(np.float32).reshape(self.shape(tensor))
 
     def like(self, tensor: int, steps: Steps, suffix: bytes) -> int:
         """A new tensor in int8."""

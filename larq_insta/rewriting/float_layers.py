@@ -100,7 +100,7 @@ def _layers(editor: Editor) -> list[Layer]:
             editor.graph.tensors[tensor].type == schema.TensorType.FLOAT32
             for tensor in (source, weights)
         )
-        if floats and editor.values(weights) is not None and editor.shape(source)[0] == 1:
+        if floats and editor.holds(weights) and editor.shape(source)[0] == 1:
             found.append(Layer(operator, int(source), int(target)))
     return found
 
@@ -133,7 +133,7 @@ class _Rewriter:
         graph, zero = self._editor.graph, _grey(pixels)
         weights = self._editor.values(layer.operator.inputs[1])
         mean, std = (np.asarray(v, np.float32) for v in (pixels.mean, pixels.std))
-        if weights is None or weights.shape[-1] != pixels.channels:
+        if weights.shape[-1] != pixels.channels:
             raise InputError(
                 "Pixels in uint8 need a first layer over the colours of the picture; it has "
                 "another: leave out --input uint8."
@@ -250,7 +250,7 @@ class _Rewriter:
             last, made = graph.operators[self._editor.place(last) + 1], flat
         self._editor.insert_behind(last, OPERATOR.DEQUANTIZE, [made], before)
 
-    def _bias(self, layer: Layer, channels: int, shift: np.ndarray | float = 0.0) -> int:
+    def _bias(self, layer: Layer, channels: int, shift: Any = 0.0) -> int:
         inputs = list(layer.operator.inputs)
         there = len(inputs) > 2 and inputs[2] >= 0
         bias = self._editor.values(inputs[2]) if there else np.zeros(channels)
