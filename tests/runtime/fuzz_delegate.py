@@ -2,10 +2,10 @@
 
     python tests/runtime/fuzz_delegate.py --mutations 2000 --sanitize
 
-Options, shapes, types, constants and wiring of one operator, or of a whole network whose
-operators run in passes, are changed; the delegate must refuse or compute, never crash. `--sanitize` compiles it with AddressSanitizer and
-UndefinedBehaviorSanitizer (GCC) and runs it under them. A crash ends the process; the number
-printed last is the mutation's, and `--first` begins there.
+Options, shapes, types, constants and wiring of one operator, or of a network whose operators run
+in passes, are changed; the delegate must refuse or compute, never crash. `--sanitize` compiles it
+with AddressSanitizer and UndefinedBehaviorSanitizer (GCC) and runs it under them. A crash ends the
+process; the number printed last is the mutation's, and `--first` begins there.
 """
 
 import argparse
