@@ -11,7 +11,7 @@ import numpy as np
 from larq_insta.rewriting.codes import builtin, code_index
 from larq_insta.rewriting.ranges import Steps
 from larq_insta_runtime.engine import schema
-from larq_insta_runtime.flatbuffer import unpack
+from larq_insta_runtime.flatbuffer import operator_name, unpack
 
 OPERATOR = schema.BuiltinOperator
 _VERSIONS = {  # of operators on int8
@@ -45,6 +45,16 @@ class Editor:
     def readers(self, tensor: int) -> list[Any]:
         """Operators that read a tensor."""
         return [operator for operator in self.graph.operators if tensor in list(operator.inputs)]
+
+    def leads_to(self, operator: Any, name: str) -> bool:
+        """Whether an operator of a name reads what becomes of another's output."""
+        reached = {int(tensor) for tensor in operator.outputs}
+        for other in self.graph.operators:  # in the order of execution
+            if reached & {int(tensor) for tensor in other.inputs}:
+                if operator_name(self.model.operatorCodes[other.opcodeIndex]) == name:
+                    return True
+                reached |= {int(tensor) for tensor in other.outputs}
+        return False
 
     def shape(self, tensor: int) -> list[int]:
         return [int(side) for side in self.graph.tensors[tensor].shape]

@@ -24,6 +24,7 @@ from larq_insta.rewriting.ranges import Steps, observe, steps_for
 from larq_insta_runtime.engine import schema
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.flatbuffer import pack
+from larq_insta_runtime.graph import BINARY_INPUT
 from larq_insta_runtime.preprocessing import Preprocessing
 
 KINDS = ("float32", "int8")
@@ -90,7 +91,10 @@ def compute_in_int8(
 
 
 def _layers(editor: Editor) -> list[Layer]:
-    """Float layers with weights in the file, in the order of execution."""
+    """Float layers with weights in the file, in the order of execution.
+
+    Without dense layers that signs follow: the branches of thresholds, which take no time in float.
+    """
     found = []
     for operator in editor.graph.operators:
         if editor.kind(operator) not in _COMPUTED:
@@ -100,7 +104,10 @@ def _layers(editor: Editor) -> list[Layer]:
             editor.graph.tensors[tensor].type == schema.TensorType.FLOAT32
             for tensor in (source, weights)
         )
-        if floats and editor.holds(weights) and editor.shape(source)[0] == 1:
+        is_branch = editor.kind(operator) == OPERATOR.FULLY_CONNECTED and editor.leads_to(
+            operator, BINARY_INPUT
+        )
+        if floats and editor.holds(weights) and editor.shape(source)[0] == 1 and not is_branch:
             found.append(Layer(operator, int(source), int(target)))
     return found
 

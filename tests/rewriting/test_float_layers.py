@@ -8,6 +8,7 @@ import tensorflow as tf
 from conftest import randomize
 
 from larq_insta import conversion, models, runtime
+from larq_insta.conversion import folding, lowering
 from larq_insta.rewriting import filters, float_layers, ranges
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.engine import Interpreter
@@ -136,6 +137,19 @@ def test_steps_are_those_of_least_error(rng):
     assert cut <= kept
     assert ranges.steps_for(np.zeros(3, np.float32)).scale == 1.0
     assert ranges.steps_for(np.array([5.0, 9.0])).zero == -128  # zero is always among them
+
+
+@pytest.mark.usefixtures("short_stages")
+def test_branches_of_thresholds_stay_in_float(rng):
+    model = models.InstaResNet18(
+        input_shape=(16, 16, 3), stem="small", num_classes=3, filters=(8, 16), plus=True,
+        insta_blocks="all",
+    )  # fmt: skip
+    content = lowering.lower(folding.fold(model))
+    branches = Graph(content).counts["FULLY_CONNECTED"] - 1
+    assert branches >= 4
+    int8 = Graph(float_layers.compute_in_int8(content, images(rng, 2)))
+    assert int8.counts["FULLY_CONNECTED"] == branches
 
 
 @pytest.mark.usefixtures("short_stages")
