@@ -67,6 +67,7 @@ def test_it_tells_times_of_any_files(tmp_path):
     assert found["kernels"] == larq_insta_runtime.kernels()[0]
     assert found["versions"].keys() == {"larq-insta-runtime", "ai-edge-litert", "python"}
     assert "| LceBconv2d |" in run_here("benchmark", other, "--runs", 1, "--ops")
+    assert run_here("benchmark", "fashion_mnist", "--runs", 1).startswith("fashion_mnist: p50")
 
 
 def test_it_imports_no_tensorflow():
