@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import click
-import larq_compute_engine as lce
 import larq_zoo as lqz
 import numpy as np
 import tensorflow as tf
 from intervals import median_interval
+from latency import plain
 from watches import LarqStopwatch, Watch, take_turns
 
 from larq_insta import models
@@ -85,11 +85,6 @@ def ours(name: str, size: int, **arguments: object) -> bytes:
     images = np.random.default_rng(0).normal(size=(CALIBRATION, size, size, 3))
     pixels = Preprocessing(size, 3, mean=IMAGENET[0], std=IMAGENET[1])
     return float_layers.compute_in_int8(content, images.astype(np.float32), pixels)
-
-
-def plain(model: tf.keras.Model) -> bytes:
-    with lowering.as_trained(model):
-        return lce.convert_keras_model(model)
 
 
 def rows(size: int) -> dict[str, Row]:

@@ -15,7 +15,8 @@ import larq as lq
 import tensorflow as tf
 
 from larq_insta.conversion.lowering import check_convertible, exported
-from larq_insta.rewriting.float_weights import has_one_magnitude, store_binary
+from larq_insta.rewriting.filters import has_one_magnitude
+from larq_insta.rewriting.float_weights import store_binary
 from larq_insta_runtime.engine import schema
 from larq_insta_runtime.errors import InputError, first_line
 from larq_insta_runtime.flatbuffer import unpack

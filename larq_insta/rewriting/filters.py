@@ -1,4 +1,4 @@
-"""Filters of float layers, for int8."""
+"""Filters of float layers in int8, and over pairs of columns."""
 
 from __future__ import annotations
 
@@ -8,11 +8,25 @@ from larq_insta_runtime.engine import schema
 
 
 def quantized(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Filters in int8 and the step of each, 127 of them to its largest absolute weight."""
-    others = tuple(i for i in range(weights.ndim) if i != axis)
-    largest = np.abs(weights).max(others, keepdims=True)
-    steps = np.maximum(largest / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    """Filters in int8 and the step of each index of an axis.
+
+    127 steps to the largest absolute weight, and one, which is exact, if all have one magnitude.
+    """
+    largest = np.abs(weights).max(_others(weights, axis), keepdims=True)
+    steps = np.where(has_one_magnitude(weights, axis), largest, largest / 127)
+    # A step of zero, of a channel of zeros, could not be divided by.
+    steps = np.maximum(steps, np.finfo(np.float32).tiny)
     return np.rint(weights / steps).astype(np.int8), steps.reshape(-1)
+
+
+def has_one_magnitude(weights: np.ndarray, axis: int) -> np.ndarray:
+    """Of which output channels all weights but zeros have it; other axes have length 1."""
+    sizes, others = np.abs(weights), _others(weights, axis)
+    return ((sizes == sizes.max(others, keepdims=True)) | (sizes == 0)).all(others, keepdims=True)
+
+
+def _others(weights: np.ndarray, axis: int) -> tuple[int, ...]:
+    return tuple(i for i in range(weights.ndim) if i != axis)
 
 
 def paired(weights: np.ndarray, width: int, padding: int) -> np.ndarray | None:

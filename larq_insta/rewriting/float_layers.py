@@ -146,9 +146,13 @@ class _Rewriter:
                 "another: leave out --input uint8."
             )
         folded = (weights / std).astype(np.float32)
-        shift = (folded * (zero - mean)).sum((1, 2, 3))
-        layer.operator.inputs[1] = self._editor.constant(folded, schema.TensorType.FLOAT32)
-        layer.operator.inputs = [*layer.operator.inputs[:2], self._bias(layer, len(folded), shift)]
+        shift = (folded * (zero - mean)).sum(tuple(range(1, folded.ndim)))
+        bias = (self._bias(layer.operator, len(folded)) + shift).astype(np.float32)
+        layer.operator.inputs = [
+            layer.operator.inputs[0],
+            self._editor.constant(folded, schema.TensorType.FLOAT32),
+            self._editor.constant(bias, schema.TensorType.FLOAT32),
+        ]
         tensor = graph.tensors[graph.inputs[0]]
         tensor.type, tensor.quantization = schema.TensorType.UINT8, parameters(Steps(1.0, zero))
         self._pixels = pixels
@@ -165,8 +169,9 @@ class _Rewriter:
             weights, taken = self._fold_columns(operator, weights, taken, source)
         axis = 3 if kind == OPERATOR.DEPTHWISE_CONV_2D else 0
         filters, scales = quantized(weights, axis)
-        bias = self._editor.values(self._bias(layer, len(scales)))
-        whole = np.clip(np.rint(bias / (source.scale * scales)), -(2**31), 2**31 - 1)
+        products = (source.scale * scales).astype(np.float32)
+        bias = np.rint(self._bias(operator, len(scales)) / products)
+        whole = np.clip(bias, -(2**31), 2**31 - 1).astype(np.int32)
         made = self._editor.like(layer.target, target, b"/int8")
         shape = list(graph.tensors[layer.target].shape)
         if len(shape) != 4:
@@ -174,11 +179,7 @@ class _Rewriter:
         operator.inputs = [
             taken,
             self._editor.constant(filters, schema.TensorType.INT8, parameters_of(scales, axis)),
-            self._editor.constant(
-                whole.astype(np.int32),
-                schema.TensorType.INT32,
-                parameters_of((source.scale * scales).astype(np.float32), 0),
-            ),
+            self._editor.constant(whole, schema.TensorType.INT32, parameters_of(products, 0)),
         ]
         operator.outputs = [made]
         operator.opcodeIndex = self._editor.code(kind)
@@ -223,16 +224,16 @@ class _Rewriter:
         A convolution that moves by two columns moves by one then, and is computed in steps of more
         channels, which processors are made for.
         """
-        shape = [int(side) for side in self._editor.graph.tensors[taken].shape]
-        options = operator.builtinOptions
-        folded = paired(weights, shape[2], options.padding)
+        shape, options = self._editor.shape(taken), operator.builtinOptions
         if (
             shape[3] > _MOST_INPUT_CHANNELS
             or shape[2] % 2
             or options.strideW != 2
             or options.dilationWFactor != 1
-            or folded is None
         ):
+            return weights, taken
+        folded = paired(weights, shape[2], options.padding)
+        if folded is None:
             return weights, taken
         operator.builtinOptions = copy.copy(options)
         operator.builtinOptions.strideW = 1
@@ -257,11 +258,10 @@ class _Rewriter:
             last, made = graph.operators[self._editor.place(last) + 1], flat
         self._editor.insert_behind(last, OPERATOR.DEQUANTIZE, [made], before)
 
-    def _bias(self, layer: Layer, channels: int, shift: Any = 0.0) -> int:
-        inputs = list(layer.operator.inputs)
+    def _bias(self, operator: Any, channels: int) -> np.ndarray:
+        inputs = list(operator.inputs)
         there = len(inputs) > 2 and inputs[2] >= 0
-        bias = self._editor.values(inputs[2]) if there else np.zeros(channels)
-        return self._editor.constant((bias + shift).astype(np.float32), schema.TensorType.FLOAT32)
+        return self._editor.values(inputs[2]) if there else np.zeros(channels, np.float32)
 
     def _reshaped(self, operator: Any, tensor: int, shape: list[int], steps: Steps) -> int:
         result = self._editor.like(tensor, steps, b"/folded")

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from larq_insta.rewriting.codes import builtin, code_index
+from larq_insta.rewriting.editing import parameters_of
+from larq_insta.rewriting.filters import quantized
 from larq_insta_runtime.engine import schema
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.flatbuffer import pack, unpack
@@ -102,12 +104,6 @@ def store_binary(content: bytes) -> bytes:
     return _store(content, _exact_int8)
 
 
-def has_one_magnitude(weights: np.ndarray, axis: int) -> np.ndarray:
-    """Of which output channels all weights but zeros have it; other axes have length 1."""
-    sizes, others = np.abs(weights), _others(weights, axis)
-    return ((sizes == sizes.max(others, keepdims=True)) | (sizes == 0)).all(others, keepdims=True)
-
-
 def _store(content: bytes, form: Callable[[np.ndarray, int], _Stored | None]) -> bytes:
     model = unpack(content)
     changed = False
@@ -165,31 +161,15 @@ def _float16(weights: np.ndarray, _axis: int) -> _Stored | None:
 
 
 def _int8(weights: np.ndarray, axis: int) -> _Stored:
-    steps = _steps(weights, axis)
-    quantization = schema.QuantizationParametersT()
-    quantization.scale = steps.reshape(-1)
-    quantization.zeroPoint = np.zeros(steps.size, np.int64)
-    quantization.quantizedDimension = axis
-    return _Stored(
-        np.rint(weights / steps).astype(np.int8), schema.TensorType.INT8, 5, quantization
-    )
+    values, steps = quantized(weights, axis)
+    return _Stored(values, schema.TensorType.INT8, 5, parameters_of(steps, axis))
 
 
 def _exact_int8(weights: np.ndarray, axis: int) -> _Stored | None:
-    stored = _int8(weights, axis)
-    return stored if np.array_equal(stored.values * _steps(weights, axis), weights) else None
-
-
-def _steps(weights: np.ndarray, axis: int) -> np.ndarray:
-    """The number that stands for 1 in each channel."""
-    largest = np.abs(weights).max(_others(weights, axis), keepdims=True)
-    steps = np.where(has_one_magnitude(weights, axis), largest, largest / 127)
-    # A step of zero, of a channel of zeros, could not be divided by.
-    return np.maximum(steps, np.finfo(np.float32).tiny)
-
-
-def _others(weights: np.ndarray, axis: int) -> tuple[int, ...]:
-    return tuple(i for i in range(weights.ndim) if i != axis)
+    values, steps = quantized(weights, axis)
+    shape = [-1 if i == axis else 1 for i in range(weights.ndim)]
+    exact = np.array_equal(values * steps.reshape(shape), weights)
+    return _int8(weights, axis) if exact else None
 
 
 def _dequantize(model: schema.ModelT, uses: list[_Use], stored: _Stored) -> None:

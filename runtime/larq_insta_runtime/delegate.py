@@ -44,6 +44,7 @@ def load_delegate(options: Mapping[str, Any] | None = None) -> Any:
     # Arguments
         options: `num_threads`, by default the interpreter's, and `kernels`, by default the
             fastest that the processor has: `"portable"`, `"avx2"`, `"avx512"` or `"neon"`.
+            `fuse` of 0 leaves TensorFlow Lite's operators around Larq's to the interpreter.
 
     # Raises
         InputError: if there is no library, or an option is unknown.

@@ -12,14 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sizes.h"
+
 enum { kTilesOfStretch = 8 };
 
 static size_t places_of(const Window* window) {
   return window->height * window->width;
-}
-
-static size_t minimum(size_t a, size_t b) {
-  return a < b ? a : b;
 }
 
 // Twice the bits that differ at one position, for the filters of a block. A product with a zero

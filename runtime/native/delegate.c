@@ -10,6 +10,7 @@
 
 #include "parse.h"
 #include "pass.h"
+#include "sizes.h"
 
 #if defined(_WIN32)
 #define EXPORTED __declspec(dllexport)
@@ -23,7 +24,7 @@ typedef struct {
   Delegate delegate;
   size_t threads_wanted;  // 0: as many as the interpreter's
   size_t scratch_bytes, shared_bytes;
-  long long saved;      // bytes, by all parts
+  long long saved;     // bytes, by all parts
   bool leaves_others;  // of TensorFlow Lite's own operators, all
   Machine machine;
   pthread_mutex_t mutex;  // interpreters that share a delegate take turns
@@ -47,21 +48,16 @@ typedef struct {
 
 // Memory that begins where vectors of any processor may.
 static void* aligned_new(size_t bytes) {
-  enum { kAlignment = 64 };
   char* memory = malloc(bytes + kAlignment + sizeof(void*));
   if (memory == NULL) return NULL;
   const uintptr_t behind = (uintptr_t)(memory + sizeof(void*) + kAlignment - 1);
-  void** aligned = (void**)(behind - behind % kAlignment);
-  aligned[-1] = memory;
-  return aligned;
+  void** begin = (void**)(behind - behind % kAlignment);
+  begin[-1] = memory;
+  return begin;
 }
 
 static void aligned_free(void* memory) {
   if (memory != NULL) free(((void**)memory)[-1]);
-}
-
-static size_t larger(size_t a, size_t b) {
-  return a > b ? a : b;
 }
 
 static void free_scratch(Machine* machine) {
@@ -81,8 +77,8 @@ static bool make_scratch(Library* library, size_t bytes, size_t shared) {
     return true;
   }
   free_scratch(machine);
-  library->scratch_bytes = bytes = larger(bytes, library->scratch_bytes);
-  library->shared_bytes = shared = larger(shared, library->shared_bytes);
+  library->scratch_bytes = bytes = maximum(bytes, library->scratch_bytes);
+  library->shared_bytes = shared = maximum(shared, library->shared_bytes);
   machine->shared = aligned_new(shared);
   machine->scratch = calloc(threads_count(machine->threads), sizeof *machine->scratch);
   if (machine->shared == NULL || machine->scratch == NULL) return false;

@@ -32,6 +32,13 @@ typedef struct {
   int data[];
 } IntArray;
 
+static inline bool contains(const IntArray* numbers, int number) {
+  for (int i = 0; i < numbers->size; ++i) {
+    if (numbers->data[i] == number) return true;
+  }
+  return false;
+}
+
 typedef struct {
   Type type;
   void* data;

@@ -12,13 +12,6 @@ typedef struct {
   bool* gone;               // of each step
 } Merger;
 
-static bool reads(const Operator* operator, int tensor) {
-  for (int k = 0; k < kMostInputs; ++k) {
-    if (operator->inputs[k] == tensor) return true;
-  }
-  return false;
-}
-
 static Operator* operator_at(const Merger* merger, int step) {
   return &merger->plan->steps[step].operator;
 }
@@ -30,16 +23,9 @@ static int maker_of(const Merger* merger, int tensor) {
   return kNoStep;
 }
 
-static bool is_read_elsewhere(const Merger* merger, int tensor) {
-  for (int i = 0; i < merger->outputs->size; ++i) {
-    if (merger->outputs->data[i] == tensor) return true;
-  }
-  return false;
-}
-
 // The only steps that read a tensor, at most `most`; their number, or `most` + 1 if there are more.
 static int readers_of(const Merger* merger, int tensor, int* readers, int most) {
-  if (is_read_elsewhere(merger, tensor)) return most + 1;
+  if (contains(merger->outputs, tensor)) return most + 1;
   int count = 0;
   for (size_t i = 0; i < merger->plan->step_count; ++i) {
     if (merger->gone[i] || !reads(operator_at(merger, (int)i), tensor)) continue;
@@ -165,15 +151,21 @@ static void merge_statistics(Merger* merger, Operator* chain) {
   }
 }
 
+// A chain of the map and the output of an operator, without inputs yet.
+static Operator chain_like(const Operator* operator) {
+  Operator chain = *operator;
+  chain.kind = kFinish;
+  chain.finishing = (Finishing){.sign = 1};
+  for (int k = 0; k < kMostInputs; ++k) chain.inputs[k] = -1;
+  return chain;
+}
+
 // What ends with `step`: slopes of a sum of two maps and a vector, each of which may be missing.
 static void merge_chain(Merger* merger, int step) {
   Operator* last = operator_at(merger, step);
   Statistics statistics;
   if (find_statistics(merger, step, &statistics)) return;  // which belong to what they read
-  Operator chain = *last;
-  chain.kind = kFinish;
-  chain.finishing = (Finishing){.sign = 1};
-  for (int k = 0; k < kMostInputs; ++k) chain.inputs[k] = -1;
+  Operator chain = chain_like(last);
   int steps[3], count = 0, at = step;
   if (combines(last, kSlope, true)) {
     chain.inputs[kSlopes] = last->inputs[1];
@@ -208,10 +200,7 @@ static void merge_lone_statistics(Merger* merger, int step) {
   Statistics found;
   if (!find_statistics(merger, step, &found)) return;
   Operator* first = operator_at(merger, step);
-  Operator chain = *first;
-  chain.kind = kFinish;
-  chain.finishing = (Finishing){.sign = 1};
-  for (int k = 0; k < kMostInputs; ++k) chain.inputs[k] = -1;
+  Operator chain = chain_like(first);
   chain.inputs[kA] = first->inputs[0];
   take_statistics(merger, &found, &chain);
   chain.outputs[kChained] = -1;

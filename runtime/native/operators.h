@@ -45,8 +45,8 @@ typedef struct {
   size_t positions, channels;
   Type type;  // of what is not bits
   int32_t zero_point, one;  // of int8: what stands for 0, and the distance to +1
-  float* zeros;  // thresholds of float32, one a channel
-  bool negated;  // thresholds that are given
+  float* thresholds;  // of float32, one a channel: 0, or what is given, negated
+  bool negated;
 } Conversion;
 
 typedef struct {
@@ -112,6 +112,14 @@ typedef struct {
 void quantize_bytes(const Conversion* conversion, const void* input, uint32_t* output);
 void dequantize(const Conversion* conversion, const uint32_t* input, void* output);
 void max_pool(const Pooling* pooling, const uint32_t* input, uint32_t* output);
+
+// Whether a tensor is one of its inputs.
+static inline bool reads(const Operator* operator, int tensor) {
+  for (int k = 0; k < kMostInputs; ++k) {
+    if (operator->inputs[k] == tensor) return true;
+  }
+  return false;
+}
 
 // The place in the input that `at` of the window meets for position `out`; false if outside.
 static inline bool window_meets(size_t out, size_t stride, size_t at, size_t dilation,

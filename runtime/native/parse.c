@@ -171,8 +171,8 @@ static const char* parse_conversion(const Tensor* numbers, const Tensor* bits,
     return "its channels do not fit into its words";
   }
   conversion->type = numbers->type;
-  conversion->zeros = calloc(conversion->channels, sizeof(float));
-  if (conversion->zeros == NULL) return "there is no memory for it";
+  conversion->thresholds = calloc(conversion->channels, sizeof(float));
+  if (conversion->thresholds == NULL) return "there is no memory for it";
   if (numbers->type != kFloat32 && numbers->type != kInt8 && numbers->type != kBool) {
     return "its numbers are neither float32 nor int8 nor bool";
   }
@@ -385,6 +385,6 @@ const char* parse(const Context* context, const Node* node, const char* name, Op
 void operator_free(Operator* operator) {
   if (operator->kind == kConvolve) convolution_free(&operator->convolution);
   if (operator->kind == kQuantize || operator->kind == kDequantize) {
-    free(operator->conversion.zeros);
+    free(operator->conversion.thresholds);
   }
 }

@@ -6,13 +6,13 @@
 #include <string.h>
 
 #include "convolution.h"
+#include "sizes.h"
 
 enum {
   kBytesOfStrip = 16384,
   kTilesOfStrip = 8,  // at most
   kMostTasks = 64,
   kTasksOfThread = 4,
-  kAlignment = 64,
 };
 
 typedef struct {
@@ -26,18 +26,6 @@ typedef struct {
   float* sums;                          // of each task
   Windows windows[kMostConvolutions];   // of the pass's convolutions, in their order
 } Running;
-
-static size_t minimum(size_t a, size_t b) {
-  return a < b ? a : b;
-}
-
-static size_t divided(size_t number, size_t by) {
-  return (number + by - 1) / by;
-}
-
-static size_t aligned(size_t bytes) {
-  return divided(bytes, kAlignment) * kAlignment;
-}
 
 static size_t strip_of(const Pass* pass, const Kernels* kernels) {
   const size_t tile = kernels->pixels * pass->widest * sizeof(float);
@@ -62,14 +50,14 @@ void plan_needs(const Plan* plan, const Machine* machine, size_t* scratch, size_
     for (size_t i = pass->begin; i < pass->end; ++i) {
       const Operator* operator = &plan->steps[i].operator;
       if (operator->kind != kConvolve) continue;
-      const size_t bytes = convolution_scratch(&operator->convolution, machine->kernels);
-      if (bytes > convolution_bytes) convolution_bytes = bytes;
+      convolution_bytes = maximum(
+          convolution_bytes, convolution_scratch(&operator->convolution, machine->kernels));
       maps += aligned(convolution_map(&operator->convolution));
     }
     const size_t own = aligned(strip * pass->strip * sizeof(float)) + convolution_bytes;
     const size_t sums = aligned(tasks_of(pass, strip) * pass->sums * sizeof(float));
-    if (own > *scratch) *scratch = own;
-    if (sums + maps > *shared) *shared = sums + maps;
+    *scratch = maximum(*scratch, own);
+    *shared = maximum(*shared, sums + maps);
   }
 }
 
@@ -174,7 +162,7 @@ static void finish(const Here* here, const Step* step) {
 static void pack(const Here* here, const Step* step) {
   const Running* running = here->running;
   const Stretch* stretch = &here->stretch;
-  const float* thresholds = step->operator.conversion.zeros;  // or negated ones, see run_pass
+  const float* thresholds = step->operator.conversion.thresholds;
   if (step->inputs[1].place != kAbsent && !step->operator.conversion.negated) {
     thresholds = address(running->context, running->own, step->inputs + 1);
   }
@@ -284,7 +272,7 @@ static void negate_thresholds(const Running* running, const Step* step) {
   const Operator* operator = &step->operator;
   if (operator->kind != kQuantize || !operator->conversion.negated) return;
   const float* numbers = address(running->context, running->own, step->inputs + 1);
-  for (size_t i = 0; i < operator->channels; ++i) operator->conversion.zeros[i] = -numbers[i];
+  for (size_t i = 0; i < operator->channels; ++i) operator->conversion.thresholds[i] = -numbers[i];
 }
 
 static void run_pass(Running* running) {
@@ -336,8 +324,7 @@ static void combine_vectors(const Operator* operator, const float* a, const floa
       loops->combine[combining->combination];
   if (!combining->repeats[0] && !combining->repeats[1]) {
     combine((Rows){(float*)a, 0}, (Rows){(float*)b, 0}, (Rows){output, 0}, 1, operator->channels);
-  }
-  else {  // as many positions of one channel
+  } else {  // as many positions of one channel
     combine((Rows){(float*)a, !combining->repeats[0]}, (Rows){(float*)b, !combining->repeats[1]},
             (Rows){output, 1}, operator->channels, 1);
   }

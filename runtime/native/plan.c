@@ -5,8 +5,9 @@
 
 #include "merge.h"
 #include "parse.h"
+#include "sizes.h"
 
-enum { kAlignment = 64, kNoStep = -1, kMostStepsOfPass = 64 };
+enum { kNoStep = -1, kMostStepsOfPass = 64 };
 
 // Where the next tensors come from and who reads them, while steps are put in order.
 typedef struct {
@@ -17,13 +18,6 @@ typedef struct {
   Step* ordered;    // those done, in their order
   int* pass_of;     // of each step as it was: the pass in which it was done, or kNoStep
 } Planner;
-
-static bool contains(const IntArray* numbers, int number) {
-  for (int i = 0; i < numbers->size; ++i) {
-    if (numbers->data[i] == number) return true;
-  }
-  return false;
-}
 
 static bool is_streamed(const Operator* operator) {
   switch (operator->kind) {
@@ -100,14 +94,15 @@ static void take(Planner* planner, size_t step, Pass* pass, int number) {
   const Operator* operator = &plan->steps[step].operator;
   planner->ordered[pass->end++] = plan->steps[step];
   planner->pass_of[step] = number;
-  if (operator->channels > pass->widest) pass->widest = operator->channels;
+  pass->widest = maximum(pass->widest, operator->channels);
   pass->convolutions += operator->kind == kConvolve;
 }
 
-// The first step that is not done and can be, from `first` on; the number of steps if none.
-static size_t next_step(const Planner* planner, const Pass* pass, int number, size_t first) {
+// The first step that is not done and can be, in `pass` where that is begun; the number of steps if
+// none.
+static size_t next_step(const Planner* planner, const Pass* pass, int number) {
   const Plan* plan = planner->plan;
-  size_t i = first;
+  size_t i = 0;
   for (; i < plan->step_count; ++i) {
     if (planner->pass_of[i] != kNoStep) continue;
     const Step* step = plan->steps + i;
@@ -124,7 +119,7 @@ static const char* order_steps(Planner* planner) {
   size_t done = 0;
   while (done < plan->step_count) {
     const int number = (int)plan->pass_count;
-    const size_t first = next_step(planner, NULL, number, 0);
+    const size_t first = next_step(planner, NULL, number);
     if (first == plan->step_count) return "its inputs are made of its output";
     Pass* pass = plan->passes + plan->pass_count++;
     const Operator* operator = &plan->steps[first].operator;
@@ -132,7 +127,7 @@ static const char* order_steps(Planner* planner) {
                    .positions = operator->positions};
     take(planner, first, pass, number);
     while (!pass->lone) {
-      const size_t next = next_step(planner, pass, number, 0);
+      const size_t next = next_step(planner, pass, number);
       if (next == plan->step_count) break;
       take(planner, next, pass, number);
     }
@@ -147,9 +142,7 @@ static size_t last_reader(const Plan* plan, int tensor, size_t pass) {
   size_t last = pass;
   for (size_t p = pass; p < plan->pass_count; ++p) {
     for (size_t i = plan->passes[p].begin; i < plan->passes[p].end; ++i) {
-      for (int k = 0; k < kMostInputs; ++k) {
-        if (plan->steps[i].operator.inputs[k] == tensor) last = p;
-      }
+      if (reads(&plan->steps[i].operator, tensor)) last = p;
     }
   }
   return last;
@@ -207,9 +200,7 @@ static size_t room_for(Room* rooms, size_t* count, size_t channels, int tensor) 
 
 static bool is_read_later(const Plan* plan, const Pass* pass, size_t step, int tensor) {
   for (size_t i = step + 1; i < pass->end; ++i) {
-    for (int k = 0; k < kMostInputs; ++k) {
-      if (plan->steps[i].operator.inputs[k] == tensor) return true;
-    }
+    if (reads(&plan->steps[i].operator, tensor)) return true;
   }
   return false;
 }
@@ -275,8 +266,7 @@ static const Block* replaced_block(const Places* places, size_t number, const St
 
 static size_t place_of_block(Places* places, size_t number, const Step* step, int tensor,
                              bool is_map) {
-  const size_t bytes =
-      (places->context->tensors[tensor].bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const size_t bytes = aligned(places->context->tensors[tensor].bytes);
   Block block = {number, last_reader(places->plan, tensor, number), 0, bytes, tensor};
   const Block* replaced = is_map ? replaced_block(places, number, step, bytes) : NULL;
   if (replaced != NULL) {
@@ -291,7 +281,7 @@ static size_t place_of_block(Places* places, size_t number, const Step* step, in
     }
   }
   places->blocks[places->block_count++] = block;
-  if (block.at + bytes > places->plan->bytes) places->plan->bytes = block.at + bytes;
+  places->plan->bytes = maximum(places->plan->bytes, block.at + bytes);
   return block.at;
 }
 
@@ -378,7 +368,7 @@ static bool make_constants(Plan* plan) {
   size_t channels = 0;
   for (size_t i = 0; i < plan->step_count; ++i) {
     if (plan->steps[i].operator.kind != kFinish) continue;
-    if (plan->steps[i].operator.channels > channels) channels = plan->steps[i].operator.channels;
+    channels = maximum(channels, plan->steps[i].operator.channels);
   }
   plan->zeros = calloc(channels + 1, sizeof *plan->zeros);
   plan->ones = calloc(channels + 1, sizeof *plan->ones);
