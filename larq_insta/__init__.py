@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StaticThreshold,
     )
     from larq_insta.reports.profiling import profile
+    from larq_insta.zoo.foreign import instance_aware
 
 __all__ = [
     "HalfTurn",
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "conversion",
     "data",
+    "instance_aware",
     "models",
     "profile",
     "runtime",
@@ -48,6 +50,7 @@ _HOMES = {
     "InstaThreshold": "layers",
     "RPReLU": "layers",
     "StaticThreshold": "layers",
+    "instance_aware": "zoo.foreign",
     "profile": "reports.profiling",
 }
 

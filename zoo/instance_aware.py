@@ -68,7 +68,7 @@ class WithInstaLayers(BinaryNetFactory):
         if self.reuse_statistics and self._prelu.get("instance_aware", ("gamma",)):
             options["return_statistic"] = True
         options = self._with_steady_statistic({**options, **(self.threshold or {})})
-        shifted = _configured(InstaThreshold, options, f"{name}_threshold")(x)
+        shifted = configured(InstaThreshold, options, f"{name}_threshold")(x)
         return tuple(shifted) if isinstance(shifted, list) else (shifted, None)
 
     def activation(self, x: tf.Tensor, name: str, statistic: tf.Tensor | None) -> tf.Tensor:
@@ -76,21 +76,25 @@ class WithInstaLayers(BinaryNetFactory):
             return super().activation(x, name, statistic)
         if statistic is None or statistic.shape[-1] != x.shape[-1]:
             options = self._with_steady_statistic(self._prelu)
-            return _configured(InstaPReLU, options, f"{name}_prelu")(x)
+            return configured(InstaPReLU, options, f"{name}_prelu")(x)
         options = {"statistic": None, **self._prelu}
-        return _configured(InstaPReLU, options, f"{name}_prelu")(x, statistic=statistic)
+        return configured(InstaPReLU, options, f"{name}_prelu")(x, statistic=statistic)
 
     @property
     def _prelu(self) -> Mapping[str, Any]:
         return self.prelu or {}
 
     def _with_steady_statistic(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        options = {"normalization": NORMALIZATION, **options}
-        # Shifts add to activations, but slopes multiply them, block after block.
-        named = self._prelu.get("instance_aware")
-        multiplies = isinstance(named, Iterable) and "slope" in named  # the layer checks the rest
-        tight = multiplies or options["normalization"] == NORMALIZATION
-        return {"statistic_bound": STATISTIC_BOUND if tight else LOOSE_BOUND, **options}
+        return with_steady_statistic(options, self._prelu.get("instance_aware"))
+
+
+def with_steady_statistic(options: Mapping[str, Any], parameters: Any) -> dict[str, Any]:
+    """Arguments of a layer with a statistic, beside PReLUs with these instance-aware parameters."""
+    options = {"normalization": NORMALIZATION, **options}
+    # Shifts add to activations, but slopes multiply them, block after block.
+    multiplies = isinstance(parameters, Iterable) and "slope" in parameters  # the layer checks it
+    tight = multiplies or options["normalization"] == NORMALIZATION
+    return {"statistic_bound": STATISTIC_BOUND if tight else LOOSE_BOUND, **options}
 
 
 def _of_prefix(blocks: Iterable[str], prefix: str) -> set[str]:
@@ -103,9 +107,14 @@ def _of_prefix(blocks: Iterable[str], prefix: str) -> set[str]:
     return selected
 
 
-def _configured(
+def configured(
     kind: type[tf.keras.layers.Layer], options: Mapping[str, Any], name: str
 ) -> tf.keras.layers.Layer:
+    """A layer of these arguments.
+
+    # Raises
+        ValueError: if they are not those of its kind.
+    """
     try:
         return kind(**options, name=name)
     except TypeError as error:

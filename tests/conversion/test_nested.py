@@ -11,7 +11,8 @@ from conftest import randomize
 from networks import L, assert_equal, checked, classifier, pictures, q, side_by_side
 
 from larq_insta import InstaThreshold, RPReLU, conversion
-from larq_insta.conversion import flattening, folding
+from larq_insta.conversion import folding
+from larq_insta.zoo import flattening
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.preprocessing import Preprocessing

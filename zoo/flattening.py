@@ -12,11 +12,17 @@ _SEQUENTIAL = tf.keras.Sequential
 _FUNCTIONAL = _SEQUENTIAL.__base__
 
 
-def walk(model: tf.keras.Model, inputs: Sequence[Any], call: Callable[..., Any]) -> list[Any]:
+def walk(
+    model: tf.keras.Model,
+    inputs: Sequence[Any],
+    call: Callable[..., Any],
+    written_out: bool = True,
+) -> list[Any]:
     """The model's outputs for `inputs`, with `call(node, *args, **kwargs)` for each layer's.
 
     The node is Keras's, of the innermost model; its layer is the one to call. Inputs and what
-    `call` gives may be anything, not tensors alone.
+    `call` gives may be anything, not tensors alone. With `written_out=False` a model inside
+    counts as a layer.
     """
     uses = model._tensor_usage_count
     pairs = zip(model.inputs, inputs, strict=True)
@@ -27,7 +33,7 @@ def walk(model: tf.keras.Model, inputs: Sequence[Any], call: Callable[..., Any])
                 continue
             args, kwargs = node.map_arguments(tensors)
             inner = node.layer
-            if _is_written_out(inner, node):
+            if written_out and _is_written_out(inner, node):
                 made = walk(inner, inner._flatten_to_reference_inputs(args[0]), call)
             else:
                 made = tf.nest.flatten(call(node, *args, **kwargs))
@@ -77,10 +83,15 @@ class _Output:
     call: Call | None
 
 
+def is_functional(layer: tf.keras.layers.Layer) -> bool:
+    """Whether it is a model whose call is that of its layers and nothing else."""
+    known = isinstance(layer, _FUNCTIONAL) and layer._is_graph_network
+    return known and type(layer).call in (_FUNCTIONAL.call, _SEQUENTIAL.call)
+
+
 def _is_written_out(layer: tf.keras.layers.Layer, node: Any) -> bool:
     """Whether a call is that of a model's layers, with inputs as they are, in inference."""
-    known = isinstance(layer, _FUNCTIONAL) and layer._is_graph_network
-    if not known or type(layer).call not in (_FUNCTIONAL.call, _SEQUENTIAL.call):
+    if not is_functional(layer):
         return False
     given, wanted = (
         [(tensor.dtype, tensor.shape.rank) for tensor in tensors]
