@@ -15,6 +15,8 @@ from larq_insta.zoo.mobilenet_v1 import (
     ReActNetA,
     ReActNetAFactory,
 )
+from larq_insta.zoo.quicknet import InstaQuickNet, InstaQuickNetFactory
+from larq_insta.zoo.real_to_binary import InstaRealToBinary, InstaRealToBinaryFactory
 from larq_insta.zoo.resnet18 import (
     InstaResNet18,
     InstaResNet18Factory,
@@ -27,6 +29,10 @@ __all__ = [
     "MODELS",
     "InstaMobileNetV1",
     "InstaMobileNetV1Factory",
+    "InstaQuickNet",
+    "InstaQuickNetFactory",
+    "InstaRealToBinary",
+    "InstaRealToBinaryFactory",
     "InstaResNet18",
     "InstaResNet18Factory",
     "ReActNet18",
@@ -38,7 +44,15 @@ __all__ = [
 ]
 
 MODELS: dict[str, Callable[..., tf.keras.Model]] = {
-    model.__name__: model for model in (InstaResNet18, InstaMobileNetV1, ReActNet18, ReActNetA)
+    model.__name__: model
+    for model in (
+        InstaResNet18,
+        InstaMobileNetV1,
+        InstaQuickNet,
+        InstaRealToBinary,
+        ReActNet18,
+        ReActNetA,
+    )
 }
 
 

@@ -5,9 +5,6 @@ import tensorflow as tf
 
 import larq_insta.layers  # noqa: F401  (registers "lean_approx_sign")
 
-BINARY = ("both", "activations", "neither")
-"""What convolutions may have binary: activations and weights, only these, or none."""
-
 
 def batch_norm(x: tf.Tensor, name: str) -> tf.Tensor:
     """Batch normalisation with the momentum and epsilon of PyTorch, as in ReActNet."""
@@ -27,7 +24,8 @@ def binary_conv(
 ) -> tf.Tensor:
     """Convolution of sign(x) with binary weights, scaled by mean |W| per output channel.
 
-    `binary` tells which of the two are binary; see `BINARY`. `pad_values` surround signs.
+    `binary` tells which of the two are binary; see `rewriting.forms.BINARY`. `pad_values`
+    surround signs.
     """
     weights = {
         "kernel_quantizer": "magnitude_aware_sign",

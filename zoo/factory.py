@@ -5,8 +5,6 @@ factory's variable parts, `shift` (in front of a sign), `conv` and `activation`.
 """
 
 from collections.abc import Sequence
-from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import larq as lq
@@ -16,10 +14,18 @@ from larq_zoo.core.model_factory import ModelFactory
 from zookeeper import Field
 
 from larq_insta.layers import HalfTurn, RPReLU, StaticThreshold
-from larq_insta.zoo.blocks import BINARY, binary_conv
-from larq_insta.zoo.options import Options, fields_of
-from larq_insta_runtime import packaged
-from larq_insta_runtime.errors import first_line
+from larq_insta.rewriting.forms import BINARY
+from larq_insta.zoo.arguments import (
+    check_choices,
+    check_classes,
+    check_filters,
+    check_weights,
+    input_shape,
+    load_weights,
+)
+from larq_insta.zoo.blocks import binary_conv
+from larq_insta.zoo.options import CommonOptions, Options, fields_of
+from larq_insta.zoo.pretrained import HEAD, PROBABILITIES
 
 FLOAT_WEIGHTS: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -30,7 +36,7 @@ FLOAT_WEIGHTS: dict[str, dict[str, Any]] = {
 _CHOICES = {"stem": ("imagenet", "small"), "binary": BINARY, "float_weights": tuple(FLOAT_WEIGHTS)}
 
 
-@fields_of(Options)
+@fields_of(CommonOptions, Options)
 class BinaryNetFactory(ModelFactory):
     """A network with ReActNet's static thresholds and activations.
 
@@ -49,50 +55,18 @@ class BinaryNetFactory(ModelFactory):
         return super().image_input
 
     def _check(self) -> None:
-        self._check_shape()
-        for name, choices in _CHOICES.items():
-            value, known = getattr(self, name), [repr(choice) for choice in choices]
-            if value not in choices:
-                raise ValueError(
-                    f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}; got {value!r}."
-                )
+        input_shape(self.input_shape, self.input_tensor, self.stem)
+        check_choices(self, _CHOICES)
         if self.pad_values not in (0, 1):  # what Larq Compute Engine knows
             raise ValueError(f"`pad_values` must be 0 or 1; got {self.pad_values}.")
-        if not self.filters or not all(isinstance(x, Integral) and x > 0 for x in self.filters):
-            raise ValueError(f"`filters` must be positive numbers; got {self.filters}.")
-        if self.num_classes < 1:
-            raise ValueError(f"`num_classes` must be at least 1; got {self.num_classes}.")
+        check_filters(self.filters)
+        check_classes(self.num_classes)
         if self.weights == "imagenet":
             raise ValueError(
                 f"There are no ImageNet weights for {self.model_name}: nobody has published "
                 "any; use weights=None and train, or give the path of your weights."
             )
-        if self.weights is not None and not Path(self.weights).is_file():
-            raise ValueError(
-                "`weights` must be None, the path of a weights file or a trained model's name "
-                f"({', '.join(packaged.MODELS)}); got {self.weights!r}, which "
-                f"{'is a folder' if Path(self.weights).is_dir() else 'does not exist'}."
-            )
-
-    def _check_shape(self) -> None:
-        shape = self.input_shape
-        if self.input_tensor is not None:
-            if not tf.is_tensor(self.input_tensor):
-                raise ValueError(
-                    f"`input_tensor` must be a tensor; got {type(self.input_tensor).__name__}."
-                )
-            shape = tuple(self.input_tensor.shape[1:])
-        if shape is not None and (len(shape) != 3 or (shape[-1] or 0) < 1):
-            raise ValueError(
-                f"`input_shape` must be (height, width, channels) with channels known; got {shape}."
-            )
-        smallest = 32 if self.stem == "imagenet" else 8
-        if shape is not None and any(size is not None and size < smallest for size in shape[:2]):
-            raise ValueError(
-                f"Images must have at least {smallest} x {smallest} pixels with "
-                f"stem={self.stem!r}; got input shape {shape}"
-                + (": use stem='small'." if self.stem == "imagenet" else ".")
-            )
+        check_weights(self.weights)
 
     def shift(self, x: tf.Tensor, name: str) -> tuple[tf.Tensor, tf.Tensor | None]:
         """What stands in front of a sign, `x - threshold`, and a statistic of `x` for reuse."""
@@ -143,8 +117,8 @@ class BinaryNetFactory(ModelFactory):
     def head(self, x: tf.Tensor) -> tf.Tensor:
         x = utils.global_pool(x, name="head_global")
         kind = lq.layers.QuantDense if self._quantized else tf.keras.layers.Dense
-        x = kind(self.num_classes, name="head_logits", **self._quantized)(x)
-        return tf.keras.layers.Softmax(dtype=tf.float32, name="head_probs")(x)
+        x = kind(self.num_classes, name=HEAD, **self._quantized)(x)
+        return tf.keras.layers.Softmax(dtype=tf.float32, name=PROBABILITIES)(x)
 
     def build(self) -> tf.keras.Model:
         inputs = self.image_input
@@ -154,14 +128,5 @@ class BinaryNetFactory(ModelFactory):
             x = self.head(x)
         model = tf.keras.Model(inputs=inputs, outputs=x, name=self.model_name)
         if self.weights is not None:
-            self._load_weights(model)
+            load_weights(model, self.weights)
         return model
-
-    def _load_weights(self, model: tf.keras.Model) -> None:
-        try:
-            model.load_weights(self.weights)
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"`weights` must be a file of this model's weights; got {self.weights!r} "
-                f"({first_line(error)}): use the arguments that it was saved with."
-            ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from typing import Any
@@ -10,10 +11,10 @@ import tensorflow as tf
 
 from larq_insta.layers import InstaPReLU, InstaThreshold, LeanApproxSign, RPReLU
 from larq_insta.layers.activations import PARAMETERS
+from larq_insta.rewriting.rebuilding import Layer, Rebuilding, check_functional, written_out
 from larq_insta.zoo import signs
 from larq_insta.zoo.instance_aware import NORMALIZATION, configured, with_steady_statistic
 from larq_insta.zoo.options import INSTA_BLOCKS
-from larq_insta.zoo.rebuilding import Layer, Rebuilding, check_functional, written_out
 from larq_insta.zoo.selecting import Blocks, select
 from larq_insta.zoo.signs import Activation, Sign
 
@@ -171,7 +172,7 @@ class _Inserting:
         return self._thresholds[sign]
 
     def _free(self, name: str) -> str:
-        base = f"{name.removesuffix('_conv')}_threshold"
+        base = f"{re.sub('_conv(2d)?$', '', name)}_threshold"
         numbered = (f"{base}_{number}" for number in count(1))
         free = next(x for x in chain([base], numbered) if x not in self._names)
         self._names.add(free)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from larq_insta.layers import InstaPReLU, InstaThreshold
 from larq_insta.zoo.factory import BinaryNetFactory
-from larq_insta.zoo.options import InstaOptions, fields_of
+from larq_insta.zoo.options import AwareOptions, fields_of
 
 REDUCTION_RATIO = 32
 """Of INSTA-Th+ in the "plus" models; a ratio that fits the size of INSTA-BNN+."""
@@ -27,7 +27,7 @@ LOOSE_BOUND = STATISTIC_BOUND**3
 from what pictures like those of the training have, and ends the growth all the same."""
 
 
-@fields_of(InstaOptions)
+@fields_of(AwareOptions)
 class WithInstaLayers(BinaryNetFactory):
     """Makes a `BinaryNetFactory` instance-aware: INSTA-Th (or INSTA-Th+) and INSTA-PReLU."""
 

@@ -21,7 +21,7 @@ INSTA_BLOCKS = "all_but_largest_maps"
 """Of the models: a statistic costs as much as its map is large. Chosen by our study, table
 ResNet18 of `studies/thresholds/report.md`: it is not shown to be worse than all blocks."""
 
-_SEQUENCES = ("input_shape", "filters", "insta_blocks")
+_SEQUENCES = ("input_shape", "filters", "section_blocks", "insta_blocks")
 _OF_LARQ_ZOO = ("num_classes", "include_top", "weights")
 """Fields that its factories have themselves; without `num_classes` a data set gives it."""
 
@@ -30,7 +30,7 @@ T = TypeVar("T", bound=type)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class CommonOptions:
     """What all models take."""
 
     input_shape: Annotated[
@@ -59,6 +59,17 @@ class Options:
         '`"activations"` (ReActNet\'s first training step), or `"neither"` (a float model of the '
         "same layers, such as a teacher).",
     ] = "both"
+
+    def __post_init__(self) -> None:
+        for name in _SEQUENCES:
+            if hasattr(self, name):
+                object.__setattr__(self, name, _as_tuple(name, getattr(self, name)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CommonOptions):
+    """What models of our own take."""
+
     float_weights: Annotated[
         str,
         '`"float32"`, or `"int8"` to round the weights of float convolutions and the classifier '
@@ -74,14 +85,9 @@ class Options:
         "`HalfTurn` and `larq_insta.weights.load_reactnet`.",
     ] = False
 
-    def __post_init__(self) -> None:
-        for name in _SEQUENCES:
-            if hasattr(self, name):
-                object.__setattr__(self, name, _as_tuple(name, getattr(self, name)))
-
 
 @dataclass(frozen=True, kw_only=True)
-class InstaOptions(Options):
+class AwareOptions:
     """What instance-aware models take besides."""
 
     plus: Annotated[bool, "Whether thresholds are INSTA-Th+ instead of INSTA-Th."] = False
@@ -110,8 +116,13 @@ class InstaOptions(Options):
     ] = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class InstaOptions(AwareOptions, Options):
+    """What instance-aware models of our own take."""
+
+
 def model_function(
-    options: Callable[P, Options],
+    options: Callable[P, CommonOptions],
 ) -> Callable[[Callable[[Any], tf.keras.Model]], Callable[P, tf.keras.Model]]:
     """Makes a function of options one of keyword arguments.
 
@@ -146,34 +157,35 @@ def model_function(
     return decorate
 
 
-def _signature(options: Callable[..., Options]) -> inspect.Signature:
+def _signature(options: Callable[..., CommonOptions]) -> inspect.Signature:
     hints = get_type_hints(options)
     signature = inspect.signature(options)
     parameters = [p.replace(annotation=hints[p.name]) for p in signature.parameters.values()]
     return signature.replace(parameters=parameters, return_annotation=tf.keras.Model)
 
 
-def fields_of(options: type[Options]) -> Callable[[T], T]:
-    """Gives a factory a field for each of the options that this class of them adds."""
+def fields_of(*kinds: type) -> Callable[[T], T]:
+    """Gives a factory a field for each of the options that these classes of them add."""
 
     def decorate(factory: T) -> T:
-        hints = get_type_hints(options)
-        for option in fields(options):
-            if option.name not in options.__annotations__ or option.name in _OF_LARQ_ZOO:
-                continue
-            factory.__annotations__[option.name] = hints[option.name]
-            field = zookeeper.Field(option.default)
-            setattr(factory, option.name, field)
-            field.__set_name__(factory, option.name)
+        for options in kinds:
+            hints = get_type_hints(options)
+            for option in fields(options):
+                if option.name not in options.__annotations__ or option.name in _OF_LARQ_ZOO:
+                    continue
+                factory.__annotations__[option.name] = hints[option.name]
+                field = zookeeper.Field(option.default)
+                setattr(factory, option.name, field)
+                field.__set_name__(factory, option.name)
         return factory
 
     return decorate
 
 
-def _sections(options: Callable[..., Options]) -> str:
+def _sections(options: Callable[..., CommonOptions]) -> str:
     texts = get_type_hints(options, include_extras=True)
     lines = ["# Arguments"]
-    for option in fields(cast("type[Options]", options)):
+    for option in fields(cast("type[CommonOptions]", options)):
         text = f"{option.name}: {get_args(texts[option.name])[-1]}"
         lines += textwrap.wrap(
             text, 88, initial_indent=" " * 4, subsequent_indent=" " * 8, break_on_hyphens=False

@@ -24,6 +24,9 @@ _FREE = {"weights", "include_top", "input_shape", "input_tensor", "num_classes"}
 HEAD = "head_logits"
 """The layer whose weights are of no use for other classes."""
 
+PROBABILITIES = "head_probs"
+_IMAGENET_CLASSES = 1000
+
 
 def checkpoint(name: str) -> Path:
     return FOLDER / f"{name}.keras"
@@ -36,6 +39,8 @@ def find(path: Path) -> Path:
 
 def classes(weights: str | None) -> int | None:
     """How many a file of weights tells apart; `None` if it does not say, or there is none."""
+    if weights == "imagenet":
+        return _IMAGENET_CLASSES
     with suppress(OSError, ValueError, TypeError):
         card = Card.read(Path(weights or "")) if zipfile.is_zipfile(weights or "") else None
         if card is not None:

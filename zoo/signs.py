@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.layers import InstaPReLU, InstaSign, InstaThreshold, RPReLU, StaticThreshold
-from larq_insta.zoo.flattening import is_functional
+from larq_insta.rewriting.flattening import is_functional
+from larq_insta.rewriting.forms import is_binary
 
 Layer: TypeAlias = tf.keras.layers.Layer
 
@@ -158,21 +159,17 @@ def _is_aware(x: Any) -> bool:
 def _check_parts(layer: Layer) -> None:
     """Whether no sign is where a threshold cannot be put in front."""
     for part in layer._flatten_layers(include_self=False):
-        if any(_is_binary(getattr(part, name, None)) for name in _QUANTIZERS):
+        if any(is_binary(getattr(part, name, None)) for name in _QUANTIZERS):
             raise ValueError(
                 f"Binary layers must be layers of the model; {part.name} is inside of {layer.name} "
                 f"({type(layer).__name__}): write it with tf.keras.Model(inputs, outputs)."
             )
     behind = getattr(layer, "activation", None)
-    if _is_binary(behind):
+    if is_binary(behind):
         raise ValueError(
             f"A sign must begin a layer; that of {layer.name} is its activation "
             f"({_name(behind)}): put the quantizer behind it, as a layer."
         )
-
-
-def _is_binary(quantizer: Any) -> bool:
-    return getattr(quantizer, "precision", None) == 1
 
 
 def _activations(model: tf.keras.Model, signs: Sequence[Sign]) -> list[Activation]:

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from larq_insta.checkpoints import keras_files, reactnet
 from larq_insta.layers.channelwise import InstanceAware
+from larq_insta.rewriting import heads
 from larq_insta.zoo import pretrained
-from larq_insta.zoo.pretrained import HEAD
 from larq_insta_runtime import packaged
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError
@@ -61,19 +61,7 @@ class InitialWeights:
 
     def remark(self, class_names: Sequence[str], new_head: bool) -> str:
         """What a user should know who trains on these classes."""
-        names = self.class_names or ()
-        if new_head:
-            told = f", which told apart {listed(names)}" if names else ""
-            return (
-                f"The classifier is new, for {len(class_names):,} classes; all other weights are "
-                f"those of {self.path}{told}."
-            )
-        if names and [*map(composed, names)] != [*map(composed, class_names)]:
-            return (
-                f"The classifier of {self.path} told apart {listed(names)}; it learns "
-                f"{listed(class_names)} from there."
-            )
-        return f"All weights are those of {self.path}."
+        return origin(str(self.path), self.class_names or (), class_names, new_head)
 
     def load_into(self, model: tf.keras.Model) -> bool:
         """Sets all weights, but those of a classifier of another number of classes.
@@ -91,12 +79,28 @@ class InitialWeights:
             new_head = reactnet.classes(self.path) not in (None, classes)
             reactnet.load_reactnet(model, self.path, new_head=new_head)
             return new_head
-        source = keras_files.load(self.path)
-        known = source.output_shape[-1] if HEAD in {x.name for x in source.layers} else None
+        source, head = keras_files.load(self.path), heads.head(model).name
+        known = source.output_shape[-1] if head in {x.name for x in source.layers} else None
         new_head = known != classes
         more = [layer.name for layer in model.layers if isinstance(layer, InstanceAware)]
-        keras_files.hand_over(source, model, more, new=(HEAD,) if new_head else ())
+        keras_files.hand_over(source, model, more, new=(head,) if new_head else ())
         return new_head
+
+
+def origin(path: str, names: Sequence[str], class_names: Sequence[str], new_head: bool) -> str:
+    """Says where weights come from; `names` are those that their classifier told apart."""
+    if new_head:
+        told = f", which told apart {listed(names)}" if names else ""
+        return (
+            f"The classifier is new, for {len(class_names):,} classes; all other weights are those "
+            f"of {path}{told}."
+        )
+    if names and [*map(composed, names)] != [*map(composed, class_names)]:
+        return (
+            f"The classifier of {path} told apart {listed(names)}; it learns "
+            f"{listed(class_names)} from there."
+        )
+    return f"All weights are those of {path}."
 
 
 def _is_keras(path: Path) -> bool:

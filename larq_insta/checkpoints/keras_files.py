@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
+import larq_zoo.sota.quicknet  # noqa: F401  (registers what its checkpoints name)
 import tensorflow as tf
 
-import larq_insta.layers  # noqa: F401  (registers what checkpoints name)
+import larq_insta.layers  # noqa: F401  (likewise)
 from larq_insta.checkpoints import contents
+from larq_insta.rewriting.flattening import written_out_layers
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError, first_line
 from larq_insta_runtime.writing import written_whole
@@ -18,7 +25,9 @@ from larq_insta_runtime.writing import written_whole
 
 def save(model: tf.keras.Model, path: Path, card: Card) -> None:
     """Writes a `.keras` file with its card, whole or not at all."""
-    with written_whole(path) as partial:
+    with written_whole(path) as partial, warnings.catch_warnings():
+        # Of QuickNet's, which is a function; it can be read again.
+        warnings.filterwarnings("ignore", "The `keras.initializers.serialize")
         model.save(partial)
         card.append_to(partial)
 
@@ -37,8 +46,8 @@ def load(path: Path) -> tf.keras.Model:
         raise InputError(f"{path} is no whole .keras file: train again or use another checkpoint.")
     contents.check(path)
     try:
-        with _without_compilation():
-            return tf.keras.models.load_model(path, compile=False)
+        with _without_compilation(), _with_named_functions(path) as readable:
+            return tf.keras.models.load_model(readable, compile=False)
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as a Keras checkpoint ({first_line(error)}): use one that "
@@ -55,6 +64,37 @@ def _without_compilation() -> Iterator[None]:
         yield
     finally:
         tf.keras.Model.compile_from_config = original
+
+
+@contextmanager
+def _with_named_functions(path: Path) -> Iterator[Path]:
+    """For a time an `.h5` file as Keras reads it: functions by their names alone.
+
+    Keras 2.15 writes more of an initializer that is a function, such as QuickNet's, than it can
+    read again.
+    """
+    config = "" if path.suffix == ".keras" else _configuration(path)
+    plain = _FUNCTION.sub(r"\1", config)
+    if plain == config:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(path, folder))
+        with h5py.File(copy, "r+") as file:
+            file.attrs["model_config"] = plain
+        yield copy
+
+
+_FUNCTION = re.compile(
+    r'\{"module": "builtins", "class_name": "function", "config": ("\w+"), '
+    r'"registered_name": "\w+"\}'
+)
+
+
+def _configuration(path: Path) -> str:
+    with h5py.File(path) as file:
+        config = file.attrs["model_config"]
+    return config.decode() if isinstance(config, bytes) else str(config)
 
 
 def hand_over(
@@ -101,7 +141,7 @@ def named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:
     """All weights of a model's layers, by the names of layer and weight."""
     # Models loaded from a `.keras` file lack the layer in the names of weights.
     return {
-        f"{layer.name}/{weight.name.removeprefix(layer.name + '/')}": weight
-        for layer in model.layers
+        f"{place}/{weight.name.removeprefix(layer.name + '/')}": weight
+        for place, layer in written_out_layers(model)
         for weight in layer.weights
     }

@@ -89,7 +89,8 @@ model_options = options(
     click.option(
         "--filters",
         callback=numbers(int, "16,32,64,128"),
-        help="Widths of the stages (ResNet) or layers (MobileNet), such as 16,32,64,128.",
+        help="Widths of stages (ResNet), sections (QuickNet) or layers (MobileNet), such as "
+        "16,32,64,128.",
     ),
     click.option(
         "--stem",
@@ -132,6 +133,21 @@ model_options = options(
     ),
 )
 
+file_options = options(
+    click.option(
+        "--instance-aware",
+        is_flag=True,
+        default=None,
+        help="Make the model of a file an INSTA-BNN first; see larq_insta.instance_aware.",
+    ),
+    click.option(
+        "--input",
+        type=click.Choice(["normalized", "symmetric", "unit", "pixels"]),
+        help="What the model of a file takes that has no card: pictures normalized as the data "
+        "set's (default), from -1 to 1, from 0 to 1, or from 0 to 255.",
+    ),
+)
+
 
 _MODEL_ARGUMENTS = (
     "filters",
@@ -142,12 +158,14 @@ _MODEL_ARGUMENTS = (
     "reuse_statistics",
     "threshold",
     "prelu",
+    "instance_aware",
+    "input",
 )
 
 
 def model_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Takes those that were given out of `options`."""
-    given = {name: options.pop(name) for name in _MODEL_ARGUMENTS}
+    given = {name: options.pop(name, None) for name in _MODEL_ARGUMENTS}
     return {name: value for name, value in given.items() if value is not None}
 
 

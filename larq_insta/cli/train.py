@@ -9,6 +9,7 @@ import click
 
 from larq_insta.cli.options import (
     data_options,
+    file_options,
     model_arguments,
     model_options,
     not_empty,
@@ -97,6 +98,7 @@ teacher_options = options(
     "that their mirror images are of the same class.",
 )
 @model_options
+@file_options
 @recipe_options
 @teacher_options
 @click.option(
@@ -112,11 +114,12 @@ teacher_options = options(
 def train(model: str, output: Path, recipe: str, **options: Any) -> None:
     """Train MODEL on real pictures.
 
-    MODEL is InstaResNet18, InstaMobileNetV1, ReActNet18 or ReActNetA. The data set is
-    digits (embedded), a classification set of TensorFlow Datasets by its name, or a
-    folder of class folders. Checkpoints, logs and the configuration go to the output
-    folder; the best checkpoint is chosen by held-out training pictures. The same command
-    goes on after an interruption. It uses all GPUs, and many machines if TF_CONFIG is set.
+    MODEL is InstaResNet18, InstaMobileNetV1, InstaQuickNet, InstaRealToBinary, ReActNet18,
+    ReActNetA, or a .keras or .h5 file of any Larq classifier. The data set is digits
+    (embedded), a classification set of TensorFlow Datasets by its name, or a folder of
+    class folders. Checkpoints, logs and the configuration go to the output folder; the
+    best checkpoint is chosen by held-out training pictures. The same command goes on after
+    an interruption. It uses all GPUs, and many machines if TF_CONFIG is set.
     """
     from larq_insta import training
 

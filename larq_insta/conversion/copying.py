@@ -12,7 +12,7 @@ import tensorflow as tf
 from larq_insta.layers import InstaPReLU, InstaSign, InstaThreshold, StaticThreshold
 from larq_insta.layers.inference import InferenceLayer, InferencePReLU, InferenceThreshold
 from larq_insta.layers.int8_weights import Int8Weights
-from larq_insta.zoo.flattening import calls, walk
+from larq_insta.rewriting.flattening import calls, walk
 from larq_insta_runtime.errors import InputError, first_line
 
 Layer: TypeAlias = tf.keras.layers.Layer

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import tensorflow as tf
 
+from larq_insta.data.preprocessing import kinds
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.preprocessing import Preprocessing
 
 _SIGMAS = 3
 """By how much the best kind must stand out, in standard deviations of mere chance."""
-
-
-def kinds(preprocessing: Preprocessing, integers: bool = False) -> dict[str, Preprocessing]:
-    """What models may take, by names: pictures as a data set normalizes them, or otherwise."""
-    known = {
-        "normalized": preprocessing,
-        "symmetric": replace(preprocessing, mean=(127.5,), std=(127.5,)),
-        "unit": replace(preprocessing, mean=(0.0,), std=(255.0,)),
-        "pixels": replace(preprocessing, mean=(0.0,), std=(1.0,)),
-    }
-    return {"pixels": known["pixels"]} if integers else known
 
 
 def given(model: tf.keras.Model, preprocessing: Preprocessing, name: str) -> Preprocessing:

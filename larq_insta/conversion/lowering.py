@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.conversion import folding
-from larq_insta.zoo.flattening import Call, calls
+from larq_insta.rewriting.flattening import Call, calls
 from larq_insta_runtime.errors import InputError, first_line
 from larq_insta_runtime.graph import Graph, foreign_operators
 

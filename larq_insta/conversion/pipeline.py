@@ -13,8 +13,8 @@ from larq_insta.conversion.report import Report
 from larq_insta.conversion.verification import MIN_AGREEMENT, verify
 from larq_insta.rewriting import float_layers as computing
 from larq_insta.rewriting import float_weights as storage
+from larq_insta.rewriting.flattening import calls
 from larq_insta.version import installed_versions
-from larq_insta.zoo.flattening import calls
 from larq_insta_runtime import metadata
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.conversion import builtin
-from larq_insta.zoo.flattening import walk
+from larq_insta.rewriting.flattening import walk
 from larq_insta_runtime.graph import BINARY_CONVOLUTION, BINARY_INPUT, Graph, Operator, Tensor
 
 _BITS = 32  # of signs in one number of the engine's

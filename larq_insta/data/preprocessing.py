@@ -114,3 +114,14 @@ def photo_view(size: int, channels: int = 3, resampling: str = "bilinear") -> Pr
     """What models of any size see of pictures in files, small ones the whole centre square."""
     pre = photo_preprocessing(size, channels, resampling)
     return replace(pre, crop=1.0) if size <= SMALL else pre
+
+
+def kinds(preprocessing: Preprocessing, integers: bool = False) -> dict[str, Preprocessing]:
+    """What models may take, by names: pictures as a data set normalizes them, or otherwise."""
+    known = {
+        "normalized": preprocessing,
+        "symmetric": replace(preprocessing, mean=(127.5,), std=(127.5,)),
+        "unit": replace(preprocessing, mean=(0.0,), std=(255.0,)),
+        "pixels": replace(preprocessing, mean=(0.0,), std=(1.0,)),
+    }
+    return {"pixels": known["pixels"]} if integers else known

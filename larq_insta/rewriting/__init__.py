@@ -1,1 +1,1 @@
-"""Rewrites the content of converted files: how float layers are stored and computed."""
+"""Rewrites Keras models, call by call, and the content of converted files."""

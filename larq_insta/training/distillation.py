@@ -133,6 +133,11 @@ def attention_taps(student: tf.keras.Model, teacher: tf.keras.Model) -> tuple[st
         for layer in student.layers
         if layer.name.endswith("_prelu")
     }
+    if not last:
+        raise InputError(
+            f"Attention matching needs activations called ..._prelu; {student.name} has none: "
+            "train with --attention-weight 0."
+        )
     theirs = {layer.name: layer.output_shape for layer in teacher.layers}
     for name in last.values():
         expected, found = student.get_layer(name).output_shape, theirs.get(name)

@@ -1,39 +1,42 @@
-"""What a training begins with: its pictures, and the model for them."""
+"""What a training begins with: its pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from larq_insta import data, models
+from larq_insta import data
+from larq_insta.checkpoints import networks
+from larq_insta.checkpoints.initial import InitialWeights
+from larq_insta.checkpoints.networks import Network
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.training.configuration import Configuration
 from larq_insta_runtime.errors import InputError
-from larq_insta_runtime.preprocessing import Preprocessing
 
 
-def build(name: str, dataset: ImageDataset, arguments: dict[str, Any]) -> tf.keras.Model:
-    """The model for a data set's pictures; small pictures get the small stem."""
-    size = dataset.preprocessing.size
-    settings = {
-        "input_shape": dataset.input_shape,
-        "num_classes": len(dataset.class_names),
-        "stem": "small" if size <= 64 else "imagenet",
-        **arguments,
-    }
-    return models.build(name, settings)
+def build(name: str, dataset: ImageDataset, arguments: Mapping[str, Any]) -> tf.keras.Model:
+    """The model of a name, or of a file, for a data set's pictures.
+
+    # Raises
+        InputError: if there is none, or it cannot be built so.
+    """
+    network = networks.find(name)
+    return network.build(dataset.input_shape, len(dataset.class_names), arguments)
 
 
 def load_data(
-    configuration: Configuration, like: Preprocessing | None, say: Callable[[str], None]
+    configuration: Configuration,
+    network: Network,
+    initial: InitialWeights | None,
+    say: Callable[[str], None],
 ) -> ImageDataset:
+    """The pictures as the network takes them, or as those that its weights come from did."""
+    settings = network.settings(configuration.image_size, configuration.channels)
     dataset = data.load(
         configuration.dataset,
-        image_size=configuration.image_size,
-        channels=configuration.channels,
-        like=like,
+        **{"like": initial.preprocessing if initial else None, **settings},
         data_dir=configuration.data_dir,
         manual_dir=configuration.manual_dir,
         validation_share=configuration.validation_share,
@@ -48,4 +51,4 @@ def load_data(
             f"{configuration.validation_share} leaves none, {dataset.validation.size} to validate "
             f"and {dataset.test.size} to test with: take a smaller one, or another data set."
         )
-    return dataset
+    return network.fed(dataset, configuration.model_arguments)

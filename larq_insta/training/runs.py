@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from larq_insta.checkpoints import networks
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.data.identity import changes, identity
 from larq_insta.training.configuration import Configuration
@@ -101,7 +102,8 @@ def open_output(
 
 def inputs(configuration: Configuration, dataset: ImageDataset) -> dict[str, Any]:
     """What a training learns from: its pictures, and the files beside them."""
-    given = (configuration.teacher, configuration.initial_weights)
+    model = configuration.model if configuration.model.endswith(networks.SUFFIXES) else None
+    given = (configuration.teacher, configuration.initial_weights, model)
     files = {name: pretrained.find(Path(name)) for name in given if name}
     sums = {
         name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from larq_insta import models
-from larq_insta.checkpoints import keras_files
+from larq_insta.checkpoints import keras_files, networks
 from larq_insta.checkpoints.initial import InitialWeights
+from larq_insta.checkpoints.networks import Network
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.training import answers, diagnosis, distillation, distribution, resume, runs
 from larq_insta.training.configuration import Configuration
-from larq_insta.training.preparing import build, load_data
+from larq_insta.training.preparing import load_data
 from larq_insta.training.runs import BEST, LAST, Result, opened, write_json
 from larq_insta.training.trainer import NOT_FINITE, Trainer, trained_weights
 from larq_insta.training.watching import TensorBoardLog, forget_epochs
@@ -44,7 +44,7 @@ def train(
         InputError: if the configuration cannot be carried out or `output` not be written.
     """
     configuration.check()
-    models.get(configuration.model)
+    network = networks.find(configuration.model)
     strategy = distribution.strategy()
     chief = distribution.is_chief(strategy)
     with opened(configuration, output, say, chief) as result:
@@ -52,9 +52,8 @@ def train(
             return result
         tf.keras.utils.set_random_seed(configuration.seed)
         initial = InitialWeights.find(configuration.initial_weights)
-        like = initial.preprocessing if initial else None
-        dataset = load_data(configuration, like, say)
-        run = _Run(configuration, output, strategy, chief, dataset, initial, say)
+        dataset = load_data(configuration, network, initial, say)
+        run = _Run(configuration, output, strategy, chief, dataset, network, initial, say)
         run.prepare()
         folder = None
         for step in range(len(configuration.steps)):
@@ -62,30 +61,24 @@ def train(
         return run.finish(best)
 
 
+@dataclass
 class _Run:
     """One process's part in a training."""
 
-    def __init__(
-        self,
-        configuration: Configuration,
-        output: Path,
-        strategy: tf.distribute.Strategy,
-        chief: bool,
-        dataset: ImageDataset,
-        initial: InitialWeights | None,
-        say: Callable[[str], None],
-    ) -> None:
-        self.configuration = configuration
-        self.output = output
-        self.strategy = strategy
-        self.chief = chief
-        self.dataset = dataset
-        self.say = say
-        self.batch_size = min(configuration.batch_size, dataset.train.size)
-        self.updates = dataset.train.size // self.batch_size
+    configuration: Configuration
+    output: Path
+    strategy: tf.distribute.Strategy
+    chief: bool
+    dataset: ImageDataset
+    network: Network
+    initial: InitialWeights | None
+    say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.batch_size = min(self.configuration.batch_size, self.dataset.train.size)
+        self.updates = self.dataset.train.size // self.batch_size
         self.teacher: distillation.Teacher | None = None
-        self.initial = initial
-        self.new_head = False
+        self.new_head = self.network.has_new_head(len(self.dataset.class_names))
         self.seconds = 0.0
 
     def prepare(self) -> None:
@@ -97,6 +90,8 @@ class _Run:
         if self.initial:
             self.new_head = self.initial.load_into(student)
             self.say(self.initial.remark(self.dataset.class_names, self.new_head))
+        elif remark := self.network.remark(self.dataset.class_names):
+            self.say(remark)
         if self.configuration.teacher:
             with self.strategy.scope():
                 self.teacher = distillation.load_teacher(
@@ -156,11 +151,13 @@ class _Run:
     def _arguments(self, index: int) -> dict[str, Any]:
         form = self.configuration.steps[index]
         binary = {} if form == "both" else {"binary": form}
-        initial = self.initial.arguments if self.initial else {}
+        given = None if self.network.has_layers else self.initial
+        initial = given.arguments if given else {}
         return {**initial, **self.configuration.model_arguments, **binary}
 
     def _student(self, index: int) -> tf.keras.Model:
-        return build(self.configuration.model, self.dataset, self._arguments(index))
+        classes = len(self.dataset.class_names)
+        return self.network.build(self.dataset.input_shape, classes, self._arguments(index))
 
     def _copy(self, index: int, student: tf.keras.Model) -> tf.keras.Model:
         """What files are written of: the student, but for weights that replicas hold apart."""
@@ -204,7 +201,7 @@ class _Run:
         for name in ("model", "model_arguments", "dataset", "image_size"):
             del recipe[name]
         return Card(
-            model=self.configuration.model,
+            model=self.network.title,
             model_arguments=self._arguments(index),
             dataset=self.configuration.dataset,
             class_names=self.dataset.class_names,
@@ -218,7 +215,7 @@ class _Run:
         step = f"step {index + 1} of {steps} ({configuration.steps[index]} binary), "
         progress = f"; going on after epoch {done}" if done else ""
         self.say(
-            f"Training {configuration.model} ({student.count_params():,} parameters) on "
+            f"Training {self.network.title} ({student.count_params():,} parameters) on "
             f"{self.dataset.train.size:,} pictures of {self.dataset.name}: "
             f"{step if steps > 1 else ''}{configuration.epochs[index]} epochs of {self.updates} "
             f"updates{progress}."

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from larq_insta.layers.channelwise import ChannelwiseLayer
+from larq_insta.rewriting import heads
 from larq_insta.training.distillation import Distillation
-from larq_insta.zoo.pretrained import HEAD
 
 NOT_FINITE = "a gradient is not finite"
 _CHANNELWISE = (ChannelwiseLayer, tf.keras.layers.BatchNormalization)
@@ -23,7 +23,7 @@ class Trainer(tf.keras.Model):
     strategy, batches are each replica's share.
 
     # Arguments
-        student: A functional classifier with logits `head_logits`, then softmax.
+        student: A functional classifier that ends with a softmax.
         normalize: Makes its input of uint8 pictures.
         weight_decay: \\(\lambda\\).
         distillation: The teacher's part, if any.
@@ -45,8 +45,8 @@ class Trainer(tf.keras.Model):
         self.distillation = distillation
         self.trained = student.trainable_variables if trained is None else list(trained)
         taps = distillation.taps if distillation else ()
-        outputs = [student.get_layer(name).output for name in (HEAD, *taps)]
-        self._network = tf.keras.Model(student.inputs, outputs)
+        features = [student.get_layer(name).output for name in taps]
+        self._network = tf.keras.Model(student.inputs, [heads.logits(student), *features])
         self._decayed = {weight.ref() for weight in convolution_kernels(student)}
         self._means = [
             tf.keras.metrics.Mean("loss"),
@@ -122,9 +122,8 @@ def trained_weights(
     """
     if trainable == "all":
         return model.trainable_variables
-    layers = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, _CHANNELWISE) or (new_head and layer.name == HEAD)
-    ]
-    return [weight for layer in layers for weight in layer.trainable_variables]
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, _CHANNELWISE)]
+    if new_head:
+        layers.append(heads.head(model))
+    weights = {weight.ref() for layer in layers for weight in layer.trainable_variables}
+    return [weight for weight in model.trainable_variables if weight.ref() in weights]

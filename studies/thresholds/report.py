@@ -5,44 +5,21 @@ python studies/thresholds/report.py
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
-from run import RESULTS, finished
-from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
+
+from cells import Effect, finished
+from run import RESULTS
 from variants import COMPARISONS, TOPOLOGIES, VARIANTS, Variant
 
 HERE = Path(__file__).parent
 PARTS = ("validation", "test")
-
-
-@dataclass(frozen=True)
-class Effect:
-    """Mean of paired differences, and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, differences: np.ndarray) -> Effect:
-        """By Student's t."""
-        mean, count = float(np.mean(differences)), len(differences)
-        error = np.std(differences, ddof=1) / np.sqrt(count)
-        half = float(stats.t.ppf(0.975, count - 1) * error)
-        return cls(mean, mean - half, mean + half)
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
-
-    @property
-    def verdict(self) -> str:
-        if self.low > 0:
-            return "better"
-        return "worse" if self.high < 0 else "no difference shown"
 
 
 class Scores:

@@ -9,9 +9,7 @@ that the same seed gives the same weights again on the same machine.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
+import sys
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -19,25 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
+
+from cells import commit, finished, keep, trained
 from variants import EPOCHS, SEEDS, Cell, cells
 
 RESULTS = Path(__file__).with_name("results.jsonl")
-
-
-def finished(results: Path) -> dict[str, dict[str, Any]]:
-    """What is known of each cell, by its name."""
-    if not results.exists():
-        return {}
-    rows = [json.loads(line) for line in results.read_text().splitlines()]
-    return {row["cell"]: row for row in rows}
-
-
-def keep(results: Path, row: dict[str, Any]) -> None:
-    from larq_insta_runtime.writing import written_whole
-
-    rows = {**finished(results), row["cell"]: row}
-    with written_whole(results) as partial:
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
 
 
 def prepare(whereabouts: dict[str, Any]) -> None:
@@ -49,27 +35,12 @@ def prepare(whereabouts: dict[str, Any]) -> None:
 
 def train(cell: Cell, epochs: int, folder: Path, whereabouts: dict[str, Any]) -> dict[str, Any]:
     """Trains and scores one cell."""
-    import tensorflow as tf
-
-    from larq_insta import data, training
-    from larq_insta.checkpoints import keras_files
     from larq_insta.training.configuration import Configuration
     from larq_insta.version import installed_versions
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     configuration = Configuration(**cell.settings(epochs), **whereabouts)
     place = folder / cell.name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):
-        result = training.train(configuration, place, lambda line: print(line, file=log))
-        dataset = data.load("fashion_mnist", **whereabouts)
-        model = keras_files.load(Path(result.checkpoint))
-        model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-        scores = {}
-        for name, split in (("validation", dataset.validation), ("test", dataset.test)):
-            loss, accuracy = model.evaluate(dataset.evaluation_batches(split), verbose=0)
-            scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+    model, result, scores = trained(configuration, place)
     return {
         "cell": cell.name,
         "topology": cell.topology,
@@ -83,18 +54,6 @@ def train(cell: Cell, epochs: int, folder: Path, whereabouts: dict[str, Any]) ->
         "settings": configuration.identity(),
         "versions": installed_versions(),
     }
-
-
-def commit() -> str:
-    """The checkout's commit, with a plus sign if the package differs from it."""
-    changed = _git("status", "--porcelain", "larq_insta", "zoo")
-    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
-
-
-def _git(*arguments: str) -> str:
-    git = ["git", "-C", str(Path(__file__).parents[2]), *arguments]
-    answer = subprocess.run(git, check=True, capture_output=True, text=True)  # noqa: S603
-    return answer.stdout.strip()
 
 
 @click.command(help=__doc__)

@@ -12,7 +12,7 @@ from networks import L, assert_equal, checked, classifier, pictures, q, side_by_
 
 from larq_insta import InstaThreshold, RPReLU, conversion
 from larq_insta.conversion import folding
-from larq_insta.zoo import flattening
+from larq_insta.rewriting import flattening
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.preprocessing import Preprocessing

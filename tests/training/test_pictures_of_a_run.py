@@ -12,7 +12,7 @@ import tensorflow as tf
 from conftest import FIXTURES, run
 
 from larq_insta import data, training
-from larq_insta.checkpoints import keras_files
+from larq_insta.checkpoints import keras_files, networks
 from larq_insta.data.identity import changes, identity
 from larq_insta.training import preparing, runs, steps
 from larq_insta.training.configuration import Configuration
@@ -176,7 +176,12 @@ def test_the_command_line_chooses_the_augmentation(folder, tmp_path, monkeypatch
     with pytest.raises(AttributeError):  # as nothing was trained
         run("train", "ReActNet18", "--augmentation", "none", "--output", tmp_path / "run")
     assert chosen[0].augmentation == "none"
-    assert preparing.load_data(chosen[0], None, print).augmentation.kind == "none"
+    assert (
+        preparing.load_data(
+            chosen[0], networks.find(chosen[0].model), None, print
+        ).augmentation.kind
+        == "none"
+    )
 
 
 def test_there_must_be_pictures_to_train_on(folder, tmp_path):

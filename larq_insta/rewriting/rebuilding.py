@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-from larq_insta.zoo.flattening import is_functional, walk
+from larq_insta.rewriting.flattening import is_functional, walk
 from larq_insta_runtime.errors import first_line
 
 Layer: TypeAlias = tf.keras.layers.Layer
@@ -42,14 +43,21 @@ class Rebuilding:
         self._custom = {getattr(x, "__name__", type(x).__name__): _kind(x) for x in custom}
         self._copies: dict[Layer, Layer] = {}
 
-    def model(self, model: tf.keras.Model) -> tf.keras.Model:
-        """The copy, with weights and flags of the original, in its distribution strategy.
+    def model(
+        self, model: tf.keras.Model, inputs: Any = None, name: str | None = None
+    ) -> tf.keras.Model:
+        """The copy, with weights and flags of the original.
+
+        It is in the distribution strategy in whose scope this is called, else that of the
+        original. `inputs` and `name` may be given to take the place of the original's.
 
         # Raises
             ValueError: if the model, or a layer of it, cannot be copied.
         """
-        with model.distribute_strategy.scope(), tf.keras.utils.custom_object_scope(self._custom):
-            copy = self._functional(model)
+        given = tf.distribute.has_strategy()
+        scope = nullcontext() if given else model.distribute_strategy.scope()
+        with scope, tf.keras.utils.custom_object_scope(self._custom):
+            copy = self._functional(model, inputs, name)
         copy.trainable = model.trainable
         for layer in model._flatten_layers(include_self=False):  # from outside to inside
             if layer in self._copies:
@@ -63,8 +71,11 @@ class Rebuilding:
             self._copies[layer] = self._functional(layer) if inner else self._of_config(layer)
         return self._copies[layer]
 
-    def _functional(self, model: tf.keras.Model) -> tf.keras.Model:
-        inputs = tf.nest.map_structure(_copied_input, model._nested_inputs)
+    def _functional(
+        self, model: tf.keras.Model, inputs: Any = None, name: str | None = None
+    ) -> tf.keras.Model:
+        if inputs is None:
+            inputs = tf.nest.map_structure(_copied_input, model._nested_inputs)
 
         def call(node: Any, *args: Any, **kwargs: Any) -> Any:
             made = self._call(self, node, *args, **kwargs)
@@ -74,7 +85,7 @@ class Rebuilding:
 
         outputs = walk(model, tf.nest.flatten(inputs), call, written_out=False)
         outputs = tf.nest.pack_sequence_as(model._nested_outputs, outputs)
-        return tf.keras.Model(inputs, outputs, name=model.name)
+        return tf.keras.Model(inputs, outputs, name=name or model.name)
 
     def _of_config(self, layer: Layer) -> Layer:
         try:
@@ -136,12 +147,12 @@ def _check(layer: Layer) -> None:
         )
 
 
-def written_out(layer: tf.keras.layers.Lambda, *args: Any) -> Any:
+def written_out(layer: tf.keras.layers.Lambda, x: Any, name: str | None = None) -> Any:
     """What a `Lambda` of Larq Zoo's does, in operations that files may hold."""
-    made = layer.function(*args)
-    if made is args[0]:
-        return tf.keras.layers.Activation("linear", name=layer.name, dtype=layer.dtype)(made)
-    return made
+    made = layer.function(x)
+    if made is not x:
+        return made
+    return tf.keras.layers.Activation("linear", name=name or layer.name, dtype=layer.dtype)(made)
 
 
 def _of_larq_zoo(layer: tf.keras.layers.Lambda) -> bool:

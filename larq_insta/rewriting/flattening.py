@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,15 @@ def is_functional(layer: tf.keras.layers.Layer) -> bool:
     """Whether it is a model whose call is that of its layers and nothing else."""
     known = isinstance(layer, _FUNCTIONAL) and layer._is_graph_network
     return known and type(layer).call in (_FUNCTIONAL.call, _SEQUENTIAL.call)
+
+
+def written_out_layers(model: tf.keras.Model, place: str = "") -> Iterator[tuple[str, Any]]:
+    """A model's layers by name, those of models inside it by `MODEL/NAME`."""
+    for layer in model.layers:
+        if is_functional(layer):
+            yield from written_out_layers(layer, f"{place}{layer.name}/")
+        else:
+            yield f"{place}{layer.name}", layer
 
 
 def _is_written_out(layer: tf.keras.layers.Layer, node: Any) -> bool:

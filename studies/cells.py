@@ -1,0 +1,95 @@
+"""What all studies do with a cell: train it on one thread, score it, keep its result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+
+def finished(results: Path) -> dict[str, dict[str, Any]]:
+    """What is known of each cell, by its name."""
+    if not results.exists():
+        return {}
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    return {row["cell"]: row for row in rows}
+
+
+def keep(results: Path, row: dict[str, Any]) -> None:
+    from larq_insta_runtime.writing import written_whole
+
+    rows = {**finished(results), row["cell"]: row}
+    with written_whole(results) as partial:
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+
+
+def trained(configuration: Any, place: Path) -> tuple[Any, Any, dict[str, float]]:
+    """Trains a cell in a folder, on one thread, so that the same seed gives the same weights.
+
+    # Returns
+        The network, the training's result, and its scores.
+    """
+    import tensorflow as tf
+
+    from larq_insta import data, training
+    from larq_insta.checkpoints import keras_files
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    whereabouts = {name: getattr(configuration, name) for name in ("data_dir", "manual_dir")}
+    with place.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):
+        result = training.train(configuration, place, lambda line: print(line, file=log))
+        model = keras_files.load(Path(result.checkpoint))
+        size = model.input_shape[1]
+        dataset = data.load(configuration.dataset, image_size=size, **whereabouts)
+        model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        scores = {}
+        for name, split in (("validation", dataset.validation), ("test", dataset.test)):
+            loss, accuracy = model.evaluate(dataset.evaluation_batches(split), verbose=0)
+            scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+    return model, result, scores
+
+
+def commit() -> str:
+    """The checkout's commit, with a plus sign if the package differs from it."""
+    changed = _git("status", "--porcelain", "larq_insta", "zoo")
+    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    git = ["git", "-C", str(Path(__file__).parents[2]), *arguments]
+    answer = subprocess.run(git, check=True, capture_output=True, text=True)  # noqa: S603
+    return answer.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Mean of paired differences, and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, differences: np.ndarray) -> Effect:
+        """By Student's t."""
+        mean, count = float(np.mean(differences)), len(differences)
+        error = np.std(differences, ddof=1) / np.sqrt(count)
+        half = float(stats.t.ppf(0.975, count - 1) * error)
+        return cls(mean, mean - half, mean + half)
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+    @property
+    def verdict(self) -> str:
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "no difference shown"
