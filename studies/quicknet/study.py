@@ -29,7 +29,7 @@ RESULTS = HERE / "results.jsonl"
 SEEDS = 3
 FILTERS, BLOCKS, SIZE = (16, 32, 64), (2, 2, 2), 56
 EPOCHS, TUNING_EPOCHS = 4, 2
-LEARNING_RATE, TUNING_RATE = 2.5e-3, 1e-3
+LEARNING_RATE, TUNING_RATE = 5e-3, 1e-3
 
 VARIANTS = {
     "static": "Larq Zoo's QuickNet, from scratch",
