@@ -64,7 +64,7 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    git = ["git", "-C", str(Path(__file__).parents[2]), *arguments]
+    git = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
     answer = subprocess.run(git, check=True, capture_output=True, text=True)  # noqa: S603
     return answer.stdout.strip()
 
