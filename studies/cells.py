@@ -29,19 +29,23 @@ def keep(results: Path, row: dict[str, Any]) -> None:
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
 
 
+def use_one_thread() -> None:
+    """So that the same seed gives the same weights; before TensorFlow does anything."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def trained(configuration: Any, place: Path) -> tuple[Any, Any, dict[str, float]]:
-    """Trains a cell in a folder, on one thread, so that the same seed gives the same weights.
+    """Trains a cell in a folder.
 
     # Returns
         The network, the training's result, and its scores.
     """
-    import tensorflow as tf
-
     from larq_insta import data, training
     from larq_insta.checkpoints import keras_files
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     place.parent.mkdir(parents=True, exist_ok=True)
     whereabouts = {name: getattr(configuration, name) for name in ("data_dir", "manual_dir")}
     with place.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):

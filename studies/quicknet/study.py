@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-from cells import Effect, commit, finished, keep, trained
+from cells import Effect, commit, finished, keep, trained, use_one_thread
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -79,6 +79,7 @@ def train_cell(
     from larq_insta.training.configuration import Configuration
     from larq_insta.version import installed_versions
 
+    use_one_thread()
     configuration = Configuration(**settings(variant, seed, folder), **whereabouts)
     place = folder / f"seed{seed}" / variant.replace(", ", "_")
     model, result, scores = trained(configuration, place)

@@ -20,7 +20,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-from cells import commit, finished, keep, trained
+from cells import commit, finished, keep, trained, use_one_thread
 from variants import EPOCHS, SEEDS, Cell, cells
 
 RESULTS = Path(__file__).with_name("results.jsonl")
@@ -38,6 +38,7 @@ def train(cell: Cell, epochs: int, folder: Path, whereabouts: dict[str, Any]) ->
     from larq_insta.training.configuration import Configuration
     from larq_insta.version import installed_versions
 
+    use_one_thread()
     configuration = Configuration(**cell.settings(epochs), **whereabouts)
     place = folder / cell.name
     model, result, scores = trained(configuration, place)
