@@ -9,7 +9,7 @@ import tensorflow as tf
 from larq_zoo.core.model_factory import ModelFactory
 from zookeeper import Field
 
-from larq_insta.rewriting.forms import Change, formed
+from larq_insta.rewriting.forms import BINARY, Change, formed
 from larq_insta.rewriting.rebuilding import Layer
 from larq_insta.zoo.arguments import (
     check_choices,
@@ -96,7 +96,7 @@ class AdoptedFactory(ModelFactory):
         return model
 
     def _check(self) -> None:
-        check_choices(self, {"stem": ("imagenet", "small")})
+        check_choices(self, {"stem": ("imagenet", "small"), "binary": BINARY})
         check_classes(self.num_classes)
         if self.weights != "imagenet":
             check_weights(self.weights, "'imagenet'")

@@ -88,7 +88,8 @@ class InstaQuickNetFactory(AdoptedFactory):
                 prefix = "head" if is_last else f"section{section + 1}_transition"
             else:
                 left -= 1
-            name = f"{prefix}_{_KINDS.get(type(layer).__name__, layer.name)}"
+            plain = layer.name.rstrip("_0123456789")  # Keras numbers them through
+            name = f"{prefix}_{_KINDS.get(type(layer).__name__, plain)}"
             used[name] += 1
             yield name if used[name] == 1 else f"{name}_{used[name]}"
 

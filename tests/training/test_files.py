@@ -88,6 +88,7 @@ def test_a_training_begins_with_the_weights_of_the_file(file):
         np.testing.assert_array_equal(weight, theirs[name])
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_and_trains_thresholds_alone(file, tmp_path):
     command = ["train", file, "--instance-aware", "--insta-blocks", "all", "--epochs", 1]
     command += ["--trainable", "channelwise", "--output", tmp_path / "run"]
@@ -105,6 +106,7 @@ def test_the_command_goes_on_and_trains_thresholds_alone(file, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_file_that_changed_is_refused(file, tmp_path, rng):
     command = ["train", file, "--epochs", 2, "--output", tmp_path / "run"]
     run(*command)

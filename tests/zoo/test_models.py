@@ -21,6 +21,7 @@ SMALL_FILTERS = {
     "ReActNetA": (4, 4, 8),
     "InstaMobileNetV1": (4, 4, 8),
 }
+ADOPTED = {"InstaQuickNet", "InstaRealToBinary"}  # see test_adopted.py
 FORMS = [(name, {}) for name in SMALL_FILTERS] + [
     (name, {"plus": True, "threshold": {"normalization": "batch"}}) for name in BASELINES
 ]
@@ -41,7 +42,7 @@ def pictures(rng, model, count=2):
 
 
 def test_the_suite_knows_every_public_model():
-    assert set(SMALL_FILTERS) == set(models.MODELS)
+    assert set(SMALL_FILTERS) | ADOPTED == set(models.MODELS)
     for name in models.MODELS:
         parameters = inspect.signature(models.get(name)).parameters.values()
         assert all(p.kind is p.KEYWORD_ONLY for p in parameters)
