@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from larq_insta.conversion import folding
 from larq_insta.rewriting.flattening import Call, calls
+from larq_insta.rewriting.large_scales import keep_exact
 from larq_insta_runtime.errors import InputError, first_line
 from larq_insta_runtime.graph import Graph, foreign_operators
 
@@ -73,7 +74,7 @@ def lower(model: tf.keras.Model) -> bytes:
             f"Every operator must be known to Larq Compute Engine; {', '.join(foreign)} of "
             f"{model.name} is not: replace it."
         )
-    return content
+    return keep_exact(content)
 
 
 @contextmanager

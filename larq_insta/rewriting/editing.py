@@ -14,13 +14,19 @@ from larq_insta_runtime.engine import schema
 from larq_insta_runtime.flatbuffer import operator_name, unpack
 
 OPERATOR = schema.BuiltinOperator
-_VERSIONS = {  # of operators on int8
+_VERSIONS = {  # of operators on int8, and of those on float32 alone
     OPERATOR.CONV_2D: 3,
     OPERATOR.DEPTHWISE_CONV_2D: 3,
     OPERATOR.MAX_POOL_2D: 2,
     OPERATOR.DEQUANTIZE: 2,
     OPERATOR.QUANTIZE: 1,
     OPERATOR.RESHAPE: 1,
+    OPERATOR.MUL: 1,
+    OPERATOR.ADD: 1,
+}
+_ARITHMETIC = {
+    OPERATOR.MUL: (schema.MulOptionsT, "MulOptions"),
+    OPERATOR.ADD: (schema.AddOptionsT, "AddOptions"),
 }
 REQUANTIZE = 2  # of QUANTIZE from one whole number to another
 _NEEDS = "1.15.0"
@@ -77,6 +83,16 @@ class Editor:
         self.graph.tensors.append(made)
         return len(self.graph.tensors) - 1
 
+    def another(self, tensor: int, suffix: bytes) -> int:
+        """A new tensor like one."""
+        made = copy.copy(self.graph.tensors[tensor])
+        made.buffer, made.name = 0, (made.name or b"") + suffix
+        self.graph.tensors.append(made)
+        return len(self.graph.tensors) - 1
+
+    def floats(self, values: np.ndarray) -> int:
+        return self.constant(values.astype(np.float32), schema.TensorType.FLOAT32)
+
     def constant(self, values: np.ndarray, kind: int, quantization: Any = None) -> int:
         buffer, tensor = schema.BufferT(), schema.TensorT()
         buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
@@ -93,6 +109,10 @@ class Editor:
         operator = schema.OperatorT()
         operator.opcodeIndex = self.code(kind, version)
         operator.inputs, operator.outputs = list(inputs), [output]
+        if kind in _ARITHMETIC:
+            options, name = _ARITHMETIC[kind]
+            operator.builtinOptions = options()
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
         if kind == OPERATOR.RESHAPE:
             shape = np.array(self.graph.tensors[output].shape, np.int32)
             operator.inputs.append(self.constant(shape, schema.TensorType.INT32))
