@@ -73,10 +73,12 @@ def test_readme_is_short(pytestconfig):
 
 
 @pytest.mark.slow
-def test_python_examples_of_the_readme_run(pytestconfig):
+@pytest.mark.filterwarnings("ignore:The `keras.initializers.serialize")  # of QuickNet's, Keras's
+def test_python_examples_of_the_readme_run(pytestconfig, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     text = (pytestconfig.rootpath / "README.md").read_text()
     examples = re.findall(r"```python\n(.+?)```", text, flags=re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     namespace = {}
     with contextlib.redirect_stdout(io.StringIO()) as output:
         for example in examples:

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.usefixtures("short_stages")
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("name", models.MODELS)
 def test_it_agrees_with_larq_wherever_both_count(name):
-    model = models.get(name)(input_shape=(64, 64, 3), num_classes=10, filters=FILTERS[name])
+    filters = {} if name == "InstaRealToBinary" else {"filters": FILTERS[name]}
+    blocks = {"section_blocks": (1, 2)} if name == "InstaQuickNet" else {}
+    model = models.get(name)(input_shape=(64, 64, 3), num_classes=10, **filters, **blocks)
     costs, larq = profile(model), lq.models.ModelProfile(model)
     for layer, theirs in zip(costs.layers, larq.layer_profiles, strict=True):
         assert layer.name == theirs.name
