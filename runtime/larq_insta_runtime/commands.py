@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,11 @@ class Command(click.Command):
         # TensorFlow logs even its search for a GPU as errors; real ones are raised.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                # Keras warns of QuickNet's blurring filter, a function, which it reads again all
+                # the same.
+                warnings.filterwarnings("ignore", "The `keras.initializers.serialize")
+                return super().invoke(ctx)
         except InputError as error:
             raise _Failure(in_one_line(error)) from error
         except OSError as error:
