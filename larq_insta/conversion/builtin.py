@@ -14,7 +14,9 @@ from typing import TypeAlias
 import larq as lq
 import tensorflow as tf
 
-from larq_insta.conversion.lowering import check_convertible, exported
+from larq_insta.conversion.exporting import exported
+from larq_insta.conversion.lowering import check_convertible
+from larq_insta.layers import few_bits
 from larq_insta.rewriting.filters import has_one_magnitude
 from larq_insta.rewriting.float_weights import store_binary
 from larq_insta_runtime.engine import schema
@@ -39,7 +41,8 @@ def lower(model: tf.keras.Model) -> bytes:
     """
     check_convertible(model)
     try:
-        with sign_replaced_by(sign), exported(model) as folder, silent():
+        stand_ins = few_bits.stand_ins(model, few_bits.AsFloat)
+        with sign_replaced_by(sign), exported(model, stand_ins) as folder, silent():
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             converter.allow_custom_ops = True  # refused below, in fewer words

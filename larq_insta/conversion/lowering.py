@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta.conversion import folding
+from larq_insta.conversion.exporting import exported
+from larq_insta.conversion.ties import settled
+from larq_insta.layers import few_bits
 from larq_insta.rewriting.flattening import Call, calls
 from larq_insta.rewriting.large_scales import keep_exact
 from larq_insta_runtime.errors import InputError, first_line
@@ -61,7 +63,8 @@ def lower(model: tf.keras.Model) -> bytes:
     check_convertible(model)
     _check_padding(model)
     try:
-        with exported(model) as folder:
+        stand_ins = few_bits.stand_ins(model, few_bits.AsBinary)
+        with settled(model), exported(model, stand_ins) as folder:
             # Not `convert_keras_model`: it hides errors and tries another way.
             content = lce.convert_saved_model(folder)
     except Exception as error:
@@ -75,19 +78,6 @@ def lower(model: tf.keras.Model) -> bytes:
             f"{model.name} is not: replace it."
         )
     return keep_exact(content)
-
-
-@contextmanager
-def exported(model: tf.keras.Model) -> Iterator[str]:
-    """The folder of a saved model, for batches of one, which exists for a time."""
-    image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
-    module = tf.Module()
-    # Tracking the variables alone: with the model itself Keras would trace every layer.
-    module.model_variables = model.variables
-    module.serve = tf.function(lambda image: model(image, training=False), [image])
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures=module.serve)
-        yield folder
 
 
 @contextmanager
@@ -129,7 +119,11 @@ def _binary_calls(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Layer, Ca
         for call in calls(model)
         for layer in call.layer._flatten_layers()
         if any(_is_binary(getattr(layer, name, None)) for name in _KERNEL_QUANTIZERS)
-        and (_is_binary(getattr(layer, "input_quantizer", None)) or _is_given_signs(call))
+        and (
+            _is_binary(getattr(layer, "input_quantizer", None))
+            or few_bits.levels(layer)
+            or _is_given_signs(call)
+        )
     ]
 
 
@@ -152,7 +146,7 @@ def _is_smaller(size: tf.TensorShape, reach: list[int]) -> bool:
 
 def _pads_with_zeros(layer: tf.keras.layers.Layer) -> bool:
     known = isinstance(layer, lq.layers.QuantConv2D) and layer.padding == "same"
-    return known and layer.pad_values == 0
+    return known and layer.pad_values == 0 and not few_bits.levels(layer)
 
 
 def _reach(layer: lq.layers.QuantConv2D) -> list[int]:

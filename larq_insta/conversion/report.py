@@ -19,7 +19,8 @@ class Block:
 
     # Attributes
         name: The Keras layer at its end, whose sign reads what is compared; or the output's.
-        deviation: Largest difference, relative to the largest number of its channel.
+        deviation: Largest difference, relative to the largest number of its channel; or, where
+            another rounding of Keras's own numbers changes more, to what makes that allowed.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Report:
         device_deviation: Largest deviation of a block by larq-insta-runtime, as a device runs it.
         signs: How many signs the network computed for the pictures of the blocks.
         flips: How many of them differ when the file computes all by itself.
+        first_flips: How far from zero, in parts of the largest number of its channel, those lie
+            that differ first of each picture.
         pictures: Real pictures that both were asked about.
         agreement: Share of these with the same best class (0 to 1).
         device_agreement: The same by larq-insta-runtime.
@@ -50,6 +53,7 @@ class Report:
         keras_accuracy, file_accuracy, device_accuracy: On these pictures (0 to 1).
         size: Bytes of the file.
         problems: Why the file must not be trusted; empty if it can.
+        remarks: What else its user should know.
     """
 
     runtime: str
@@ -60,6 +64,7 @@ class Report:
     device_deviation: float
     signs: int
     flips: int
+    first_flips: float
     pictures: int
     agreement: float
     device_agreement: float
@@ -69,6 +74,7 @@ class Report:
     device_accuracy: float
     size: int
     problems: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -92,5 +98,6 @@ class Report:
             f"Layer {layer} runs in float: there is no binary dense operator."
             for layer in self.float_layers
         ]
+        lines += self.remarks
         lines += [f"Not equal: {problem}" for problem in self.problems]
         return "\n".join(lines)

@@ -35,7 +35,7 @@ def raise_output(layer: Layer, shift: np.ndarray) -> Changes:
     """What makes a layer's output larger by a shift, which only one layer reads."""
     if len(consumers(layer)) != 1 or len(layer.inbound_nodes) != 1:
         raise Refused
-    if _is_channelwise_norm(layer) and layer.center:
+    if is_channelwise_norm(layer) and layer.center:
         return [partial(layer.beta.assign_add, shift)]
     if isinstance(layer, tf.keras.layers.Add):
         return _raise_one_of(_sources(layer), shift)
@@ -86,7 +86,7 @@ def _into_threshold(layer: Layer, _source: Layer, shift: np.ndarray) -> Changes 
 def _into_parameters(layer: Layer, _source: Layer, shift: np.ndarray) -> Changes | None:
     if is_prelu(layer):
         return [partial(shift_prelu, layer, shift)]
-    if _is_channelwise_norm(layer):
+    if is_channelwise_norm(layer):
         return [partial(layer.moving_mean.assign_sub, shift)]
     if type(layer) is tf.keras.layers.Dense and layer.use_bias and len(layer.input_shape) == 2:
         return [lambda: layer.bias.assign_add(shift @ layer.kernel.numpy())]
@@ -151,7 +151,7 @@ def is_prelu(layer: Layer) -> bool:
     return one_use and (type(layer) is RPReLU or isinstance(layer, InferencePReLU))
 
 
-def _is_channelwise_norm(layer: Layer) -> bool:
+def is_channelwise_norm(layer: Layer) -> bool:
     known = isinstance(layer, tf.keras.layers.BatchNormalization)
     return known and list(layer.axis) == [layer.input_spec.ndim - 1]
 

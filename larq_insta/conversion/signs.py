@@ -5,57 +5,114 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import larq as lq
 import numpy as np
 import tensorflow as tf
 
 from larq_insta.conversion import builtin
+from larq_insta.layers import few_bits
 from larq_insta.rewriting.flattening import walk
 from larq_insta_runtime.graph import BINARY_CONVOLUTION, BINARY_INPUT, Graph, Operator, Tensor
 
 _BITS = 32  # of signs in one number of the engine's
+_STEP = 2.0**-23  # from 1 to the next number of float32
+_TIMES = 5
+"""Once exactly; one other rounding alone misses what each of many may come to by a factor of 30."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Numbers whose signs a layer of a Keras model takes, or that it gives."""
+    """Numbers whose signs are taken.
+
+    # Attributes
+        layer: Of a Keras model, that takes them.
+        values: The numbers.
+        noise: By what those of each channel change if what layers give is rounded otherwise.
+        pooled: Whether the largest ones are taken first, so that no sign of Keras reads these.
+    """
 
     layer: str
     values: np.ndarray
+    noise: np.ndarray
+    pooled: bool = False
 
 
-def of_model(model: tf.keras.Model, images: np.ndarray) -> list[Reading]:
-    """What all signs of Larq's kind read, in the order in which they run."""
-    found: list[Reading] = []
+def of_model(model: tf.keras.Model, images: np.ndarray) -> tuple[list[Reading], list[np.ndarray]]:
+    """What all signs of Larq's kind read, in the order in which they run; and the answers.
 
-    def call(node: Any, *args: Any, **kwargs: Any) -> Any:
+    Every layer is called several times, but for the first on numbers that are rounded otherwise,
+    while all signs stay the same. The answers are those of all.
+    """
+    walked = _Walk(len(images))
+    given = tf.cast(images, model.inputs[0].dtype)
+    (answers,) = walk(model, [walked.rounded([given] * _TIMES)], walked.call)
+    return walked.found, [y.numpy() for y in answers.values]
+
+
+class _Several:
+    """A tensor, and what it is after other roundings; not a list, which would be several inputs."""
+
+    def __init__(self, values: list[tf.Tensor]) -> None:
+        self.values = values
+
+
+class _Walk:
+    def __init__(self, count: int) -> None:
+        self.found: list[Reading] = []
+        self._count, self._rng = count, np.random.default_rng(0)
+
+    def call(self, node: Any, *args: Any, **kwargs: Any) -> Any:
+        layer, made = node.layer, []
+        read: list[list[tf.Tensor]] = [[] for _ in range(_TIMES)]
+        pooled = isinstance(layer, tf.keras.layers.MaxPooling2D)
+        for time in range(_TIMES):
+            given, named = _chosen(time, (args, kwargs))
+            made.append(self._called(layer, given, named, read[time], read[0]))
+            if few_bits.levels(layer):
+                read[time], made[time] = [few_bits.read(layer, given[0])], made[0]
+            if pooled:
+                read[time] = [given[0]]
+        for x, *others in zip(*read, strict=True):
+            noise = np.max([np.abs(x - y).reshape(-1, x.shape[-1]).max(0) for y in others], 0)
+            self.found.append(Reading(layer.name, x.numpy(), noise, pooled))
+        terms = _terms(layer)
+        return tf.nest.map_structure(lambda *values: self.rounded([*values], terms), *made)
+
+    def _called(
+        self, layer: Any, args: Any, kwargs: Any, read: list[tf.Tensor], wanted: list[tf.Tensor]
+    ) -> Any:
+        """What a layer makes of its arguments, with signs of `wanted`; keeps what they `read`."""
+
         def sign(x: tf.Tensor) -> tf.Tensor:
-            if len(x) == len(images):  # else it is a filter
-                found.append(Reading(node.layer.name, x.numpy()))
-            return original(x)
+            if len(x) != self._count or lq.context.should_quantize():
+                return original(x)  # of a filter
+            read.append(x)
+            return original(wanted[len(read) - 1])
 
         with builtin.sign_replaced_by(sign) as original:
-            return node.layer(*args, **kwargs)
+            return layer(*args, **kwargs)
 
-    walk(model, _inputs(model, images), call)
-    return found
-
-
-def of_layers(model: tf.keras.Model, images: np.ndarray, size: int) -> list[Reading]:
-    """What all layers give that is of so many numbers."""
-    found: list[Reading] = []
-
-    def call(node: Any, *args: Any, **kwargs: Any) -> Any:
-        made = node.layer(*args, **kwargs)
-        values = [y.numpy() for y in tf.nest.flatten(made) if tf.is_tensor(y)]
-        found.extend(Reading(node.layer.name, y) for y in values if y.size == size)
-        return made
-
-    walk(model, _inputs(model, images), call)
-    return found
+    def rounded(self, values: list[tf.Tensor], terms: int = 1) -> _Several:
+        """All but the first to one of the nearest numbers; sums to where their roundings lead."""
+        exact, *others = values
+        if not exact.dtype.is_floating:
+            return _Several(values)
+        step = _STEP * np.sqrt(terms)
+        draws = (self._rng.uniform(-step, step, exact.shape) for _ in others)
+        factors = [(1 + draw).astype(exact.dtype.as_numpy_dtype) for draw in draws]
+        return _Several([exact, *(y * by for y, by in zip(others, factors, strict=True))])
 
 
-def _inputs(model: tf.keras.Model, images: np.ndarray) -> list[tf.Tensor]:
-    return [tf.cast(images, model.inputs[0].dtype)]
+def _chosen(time: int, given: Any) -> Any:
+    return tf.nest.map_structure(lambda x: x.values[time] if isinstance(x, _Several) else x, given)
+
+
+def _terms(layer: Any) -> int:
+    """How many numbers a layer adds up one after the other."""
+    if isinstance(layer, tf.keras.layers.GlobalAveragePooling2D):
+        return int(np.prod(layer.input_shape[1:-1]))
+    known = isinstance(layer, tf.keras.layers.AveragePooling2D)
+    return int(np.prod(layer.pool_size)) if known else 1
 
 
 @dataclass(frozen=True)
