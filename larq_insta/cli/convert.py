@@ -138,7 +138,7 @@ def _card(
     model: Any, dataset: ImageDataset, taken: str | None, images: np.ndarray, labels: np.ndarray
 ) -> Card:
     """Of a checkpoint that has none."""
-    from larq_insta.conversion import inputs
+    from larq_insta.data import inputs
     from larq_insta.version import installed_versions
     from larq_insta_runtime.card import Card
 

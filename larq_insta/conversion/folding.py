@@ -18,6 +18,7 @@ from larq_insta.conversion.shifts import (
     Refused,
     consumers,
     get_parameter,
+    is_channelwise_norm,
     is_prelu,
     raise_inputs,
     raise_output,
@@ -29,6 +30,8 @@ from larq_insta.layers import InstaSign
 from larq_insta.layers.inference import InferenceLayer, InferencePReLU, InferenceThreshold
 
 _SIGNS = (lq.quantizers.ApproxSign, lq.quantizers.SteSign)
+_LEAST_SCALE = 1e-6
+"""Of a map's largest: with less, what is subtracted leaves nothing of the map's numbers."""
 
 
 def fold(model: tf.keras.Model) -> tf.keras.Model:
@@ -99,6 +102,30 @@ def merge_statistic_normalization(layer: Layer) -> None:
         _substitute(user, scale, offset)
 
 
+def merge_sign_normalization(layer: Layer) -> None:
+    r"""Leaves of batch normalisation in front of signs alone what it subtracts.
+
+    \\(\gamma (x - m) / s + \beta\\) has the sign of \\(x - (m - \beta s / \gamma)\\), as a rule:
+    where \\(\gamma > 0\\) in all channels.
+    """
+    if not is_channelwise_norm(layer) or len(layer.inbound_nodes) != 1:
+        return
+    readers = consumers(layer)
+    if not readers or not all(_is_sign(reader) for reader, _ in readers):
+        return
+    deviation = np.sqrt(layer.moving_variance.numpy() + np.float32(layer.epsilon))
+    scale = (layer.gamma.numpy() if layer.scale else 1) / deviation
+    if not (scale > _LEAST_SCALE * scale.max()).all():
+        return
+    if layer.center:
+        layer.moving_mean.assign_sub(layer.beta / scale)
+        layer.beta.assign(np.zeros_like(scale))
+    layer.moving_variance.assign(np.full_like(scale, 1 - layer.epsilon))
+    if layer.scale:
+        layer.gamma.assign(np.ones_like(scale))
+    layer.output_scale = 1 / scale
+
+
 def fold_first_shift(layer: Layer) -> None:
     """Takes RPReLU's first shift into the batch normalisations in front of it."""
     if not is_prelu(layer):
@@ -133,6 +160,7 @@ def fold_second_shift(layer: Layer) -> None:
 FOLDS = (
     merge_input_normalization,
     merge_statistic_normalization,
+    merge_sign_normalization,
     fold_first_shift,
     fold_second_shift,
 )

@@ -37,10 +37,10 @@ def raise_output(layer: Layer, shift: np.ndarray) -> Changes:
         raise Refused
     if is_channelwise_norm(layer) and layer.center:
         return [partial(layer.beta.assign_add, shift)]
-    if isinstance(layer, tf.keras.layers.Add):
+    if _is_sum(layer):
         return _raise_one_of(_sources(layer), shift)
     if isinstance(layer, tf.keras.layers.Concatenate) and _joins_channels(layer):
-        ends = np.cumsum([source.output_shape[-1] for source in _sources(layer)])
+        ends = np.cumsum(_channels(layer))
         pieces = np.split(shift, ends[:-1])
         pairs = zip(_sources(layer), pieces, strict=True)
         return [change for pair in pairs for change in raise_output(*pair)]
@@ -95,7 +95,7 @@ def _into_parameters(layer: Layer, _source: Layer, shift: np.ndarray) -> Changes
 
 def _into_sum(layer: Layer, source: Layer, shift: np.ndarray) -> Changes | None:
     """Into what is added to it."""
-    if not isinstance(layer, tf.keras.layers.Add):
+    if not _is_sum(layer):
         return None
     try:
         return _raise_one_of([other for other in _sources(layer) if other is not source], shift)
@@ -103,12 +103,16 @@ def _into_sum(layer: Layer, source: Layer, shift: np.ndarray) -> Changes | None:
         return raise_inputs(layer, shift)
 
 
-def _through(layer: Layer, _source: Layer, shift: np.ndarray) -> Changes | None:
+def _through(layer: Layer, source: Layer, shift: np.ndarray) -> Changes | None:
     """Into what reads the layer's output."""
     if _is_pointwise(layer):
         return raise_inputs(layer, shift @ layer.kernel.numpy()[0, 0])
     if isinstance(layer, _COMMUTING) or _only_drops_axes(layer):
         return raise_inputs(layer, shift)
+    if isinstance(layer, tf.keras.layers.Concatenate) and _joins_channels(layer):
+        parts = [np.zeros(channels, np.float32) for channels in _channels(layer)]
+        parts[_sources(layer).index(source)] = shift
+        return raise_inputs(layer, np.concatenate(parts))
     return None
 
 
@@ -146,6 +150,10 @@ def _sources(layer: Layer) -> list[Layer]:
     return [tensor._keras_history.layer for tensor in layer.inbound_nodes[0].keras_inputs]
 
 
+def _channels(layer: Layer) -> list[int]:
+    return [tensor.shape[-1] for tensor in layer.inbound_nodes[0].keras_inputs]
+
+
 def is_prelu(layer: Layer) -> bool:
     one_use = len(layer.inbound_nodes) == 1
     return one_use and (type(layer) is RPReLU or isinstance(layer, InferencePReLU))
@@ -154,6 +162,13 @@ def is_prelu(layer: Layer) -> bool:
 def is_channelwise_norm(layer: Layer) -> bool:
     known = isinstance(layer, tf.keras.layers.BatchNormalization)
     return known and list(layer.axis) == [layer.input_spec.ndim - 1]
+
+
+def _is_sum(layer: Layer) -> bool:
+    """Whether a layer adds maps of as many channels, as `x + y` does; or a constant."""
+    operation = getattr(layer, "symbol", None) in ("__operators__.add", "math.add")
+    known = operation or isinstance(layer, tf.keras.layers.Add)
+    return known and set(_channels(layer)) == {layer.output.shape[-1]}
 
 
 def _is_pointwise(layer: tf.keras.layers.Conv2D) -> bool:

@@ -8,7 +8,7 @@ from networks import L, q
 
 from larq_insta import conversion, runtime
 from larq_insta.checkpoints import keras_files
-from larq_insta.conversion import inputs
+from larq_insta.data import inputs
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError
 from larq_insta_runtime.preprocessing import Preprocessing
