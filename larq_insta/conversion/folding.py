@@ -110,7 +110,10 @@ def merge_sign_normalization(layer: Layer) -> None:
     """
     if not is_channelwise_norm(layer) or len(layer.inbound_nodes) != 1:
         return
+    source = layer.inbound_nodes[0].keras_inputs[0]._keras_history.layer
     readers = consumers(layer)
+    if isinstance(source, tf.keras.layers.Conv2D):
+        return  # converters merge both, and next to a sum of signs nothing may be rounded
     if not readers or not all(_is_sign(reader) for reader, _ in readers):
         return
     deviation = np.sqrt(layer.moving_variance.numpy() + np.float32(layer.epsilon))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import randomize
+from networks import L, assert_equal, checked, classifier, q
 
 from larq_insta import InstaPReLU, InstaSign, InstaThreshold, RPReLU, StaticThreshold, models
 from larq_insta.conversion import folding, lowering
@@ -157,6 +158,76 @@ def test_a_statistic_takes_one_product_and_one_depthwise_convolution(rng):
     assert folded.traffic < 0.87 * plain.traffic
 
 
+def of_densenet(x):
+    for _ in range(2):
+        y = RPReLU()(L.BatchNormalization()(q()(StaticThreshold()(x))))
+        x = L.Concatenate()([x, y])
+    return StaticThreshold()(x)
+
+
+def of_densenet_normalized(x):
+    for _ in range(2):
+        x = L.Concatenate()([x, RPReLU()(L.BatchNormalization()(q()(L.BatchNormalization()(x))))])
+    return L.BatchNormalization()(x)
+
+
+def of_quicknet(x):
+    for _ in range(2):
+        y = q(activation="relu")(StaticThreshold()(x))
+        x = RPReLU()(L.BatchNormalization()(y)) + x
+    return x
+
+
+def of_realtobinary(x):
+    for _ in range(2):
+        y = q(pad_values=0.0)(L.BatchNormalization()(x))
+        scales = L.Dense(8, "sigmoid")(L.GlobalAveragePooling2D(keepdims=True)(x))
+        x = L.Add()([L.PReLU(shared_axes=[1, 2])(L.Multiply()([y, scales])), x])
+    return x
+
+
+def of_xnornet(x):
+    for _ in range(2):
+        x = q(kernel_quantizer="magnitude_aware_sign")(L.BatchNormalization()(x))
+        x = L.MaxPooling2D(3, 1, "same")(x)
+    return x
+
+
+OTHERS = {
+    # Behind folds a threshold, a slope and a concatenation; and the threshold at the end.
+    of_densenet: ({"SUB": 3, "ADD": 2, "PRELU": 2}, {"SUB": 0, "ADD": 3, "PRELU": 2}),
+    # One constant in front of each sign, and the normalization at the end.
+    of_densenet_normalized: ({"MUL": 3, "ADD": 5, "PRELU": 2}, {"MUL": 1, "ADD": 3, "PRELU": 2}),
+    # A threshold, a slope and the shortcut.
+    of_quicknet: ({"SUB": 2, "ADD": 4, "PRELU": 2}, {"SUB": 0, "ADD": 4, "PRELU": 2}),
+    # A constant in front of the sign, the scales and the shortcut.
+    of_realtobinary: ({"MUL": 4, "ADD": 4, "PRELU": 2}, {"MUL": 2, "ADD": 4, "PRELU": 2}),
+    of_xnornet: ({"MUL": 2, "ADD": 2}, {"MUL": 0, "ADD": 2}),
+}
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize(("network", "expected"), OTHERS.items())
+def test_other_topologies_are_folded(network, expected):
+    model = classifier(network, (16, 16, 8))
+    for layer in model.layers:
+        if isinstance(layer, L.BatchNormalization) and layer.scale:
+            layer.gamma.assign(np.abs(layer.gamma) + 0.1)
+    for either, counts in zip((model, folding.fold(model)), expected, strict=True):
+        found = Graph(lowering.lower(either)).counts
+        assert {name: found[name] for name in counts} == counts
+    assert_equal(checked(model), 2)
+
+
+def test_what_turns_signs_is_not_folded(rng):
+    norm = L.BatchNormalization()
+    model = classifier(lambda x: q()(norm(x)))
+    norm.gamma.assign(np.where(np.arange(8) == 3, -1, 1))
+    folded = folding.fold(model).get_layer(norm.name)
+    np.testing.assert_array_equal(folded.gamma, norm.gamma)
+    assert_equal(checked(model), 1)
+
+
 def test_few_channels_are_multiplied_and_averaged(rng, monkeypatch):
     monkeypatch.setattr(inference, "_MANY_CHANNELS", 16)
     model = build("InstaResNet18", {"insta_blocks": "all"}, rng)
@@ -198,6 +269,22 @@ def _shifted(layer):
     return tf.keras.Model(inputs, layer(x))
 
 
+def _joined(x):
+    return StaticThreshold()(tf.keras.layers.Concatenate()([tf.keras.layers.ReLU()(x), x]))
+
+
+def _added(x):
+    return StaticThreshold()(2.0 + (x + tf.keras.layers.ReLU()(x)))
+
+
+def _spread(x):
+    return StaticThreshold()(x + tf.keras.layers.Conv2D(4, 8)(tf.keras.layers.ReLU()(x)))
+
+
+def _one_to_all(x):
+    return StaticThreshold()(tf.keras.layers.Conv2D(1, 1)(x) + tf.keras.layers.ReLU()(x))
+
+
 def _add_twice(x):
     return StaticThreshold()(tf.keras.layers.Add()([x, x]))
 
@@ -223,6 +310,10 @@ def _output_too(x):
         (lambda x: StaticThreshold()(tf.keras.layers.ReLU()(x)), False),
         (lambda x: tf.keras.layers.Dense(3)(tf.keras.layers.GlobalMaxPooling2D()(x)), True),
         (lambda x: tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(x)), False),
+        (_joined, False),
+        (_added, False),
+        (_spread, False),
+        (_one_to_all, False),
         (_add_twice, False),
         (_output_too, False),
         (lambda x: x, False),

@@ -123,8 +123,8 @@ def test_input_and_output_are_one_picture(rng):
         (lambda: binary_model(binary_conv(groups=2)), "0 of 1"),
         (
             lambda: binary_model(
+                binary_conv(groups=2),
                 binary_conv(),
-                binary_conv(input_quantizer=lq.quantizers.DoReFa(1)),
             ),
             "1 of 2",
         ),
