@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import larq_insta.layers  # noqa: F401  (registers what checkpoints name)
 from larq_insta.checkpoints import contents
+from larq_insta.checkpoints.foreign import functions_by_name
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError, first_line
 from larq_insta_runtime.writing import written_whole
@@ -37,7 +38,7 @@ def load(path: Path) -> tf.keras.Model:
         raise InputError(f"{path} is no whole .keras file: train again or use another checkpoint.")
     contents.check(path)
     try:
-        with _without_compilation():
+        with _without_compilation(), functions_by_name():
             return tf.keras.models.load_model(path, compile=False)
     except Exception as error:
         raise InputError(
