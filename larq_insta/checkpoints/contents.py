@@ -59,7 +59,10 @@ _MODULES = {
     *(f"larq_insta.{place}{module}" for place in ("", "layers.") for module in _OUR_MODULES),
     "tensorflow.python.ops.init_ops_v2",
 }
-_MODELS = ("Functional", "Sequential", "Model")
+_MODELS = ("Functional", "Sequential", "Model", "BinaryDenseNet")
+_CLASSES = {("larq_zoo.literature.densenet", "BinaryDenseNet")}
+"""Of modules that hold else than layers."""
+
 _FUNCTION_MODULES = {"builtins", "keras.activations", "larq.activations", "larq.quantizers"}
 _FORBIDDEN = {
     "__lambda__": "code",
@@ -254,7 +257,7 @@ def _class_problems(config: dict[str, Any]) -> Iterator[str]:
         yield f"the class name {name!r} of module {module!r}"
     elif name in _FORBIDDEN:
         yield f"{_FORBIDDEN[name]} ({name})"
-    elif module is not None and module not in known:
+    elif module is not None and module not in known and (module, name) not in _CLASSES:
         yield f"{name} of the module {module}"
     elif name in ("TFOpLambda", "SlicingOpLambda"):
         inner = config.get("config")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
-import larq_zoo.sota.quicknet  # noqa: F401  (registers what its checkpoints name)
 import tensorflow as tf
 
-import larq_insta.layers  # noqa: F401  (likewise)
+import larq_insta.layers  # noqa: F401  (registers what checkpoints name)
 from larq_insta.checkpoints import contents
+from larq_insta.checkpoints.foreign import functions_by_name
 from larq_insta.rewriting.flattening import written_out_layers
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError, first_line
@@ -46,8 +42,8 @@ def load(path: Path) -> tf.keras.Model:
         raise InputError(f"{path} is no whole .keras file: train again or use another checkpoint.")
     contents.check(path)
     try:
-        with _without_compilation(), _with_named_functions(path) as readable:
-            return tf.keras.models.load_model(readable, compile=False)
+        with _without_compilation(), functions_by_name():
+            return tf.keras.models.load_model(path, compile=False)
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as a Keras checkpoint ({first_line(error)}): use one that "
@@ -64,37 +60,6 @@ def _without_compilation() -> Iterator[None]:
         yield
     finally:
         tf.keras.Model.compile_from_config = original
-
-
-@contextmanager
-def _with_named_functions(path: Path) -> Iterator[Path]:
-    """For a time an `.h5` file as Keras reads it: functions by their names alone.
-
-    Keras 2.15 writes more of an initializer that is a function, such as QuickNet's, than it can
-    read again.
-    """
-    config = "" if path.suffix == ".keras" else _configuration(path)
-    plain = _FUNCTION.sub(r"\1", config)
-    if plain == config:
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copy(path, folder))
-        with h5py.File(copy, "r+") as file:
-            file.attrs["model_config"] = plain
-        yield copy
-
-
-_FUNCTION = re.compile(
-    r'\{"module": "builtins", "class_name": "function", "config": ("\w+"), '
-    r'"registered_name": "\w+"\}'
-)
-
-
-def _configuration(path: Path) -> str:
-    with h5py.File(path) as file:
-        config = file.attrs["model_config"]
-    return config.decode() if isinstance(config, bytes) else str(config)
 
 
 def hand_over(
