@@ -26,6 +26,15 @@ from larq_insta.zoo import resnet18
 
 TINY = ("InstaMobileNetV1", "--filters", "4,4", "--insta-blocks", "all")
 """The network of `tiny` for the command line."""
+BINARY = {
+    "padding": "same",
+    "pad_values": 1.0,
+    "use_bias": False,
+    "input_quantizer": "ste_sign",
+    "kernel_quantizer": "ste_sign",
+    "kernel_constraint": "weight_clip",
+}
+"""Arguments of a binary convolution of Larq's."""
 FIXTURES = Path(__file__).parent / "fixtures"
 
 # No deadline, as first calls trace graphs; few examples, as every one runs TensorFlow.

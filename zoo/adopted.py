@@ -9,8 +9,8 @@ import tensorflow as tf
 from larq_zoo.core.model_factory import ModelFactory
 from zookeeper import Field
 
-from larq_insta.rewriting.forms import BINARY, Change, formed
-from larq_insta.rewriting.rebuilding import Layer
+from larq_insta.rewriting.forms import BINARY, formed
+from larq_insta.rewriting.rebuilding import Change, Layer
 from larq_insta.zoo.arguments import (
     check_choices,
     check_classes,
@@ -18,14 +18,11 @@ from larq_insta.zoo.arguments import (
     input_shape,
     load_weights,
 )
-from larq_insta.zoo.foreign import instance_aware
-from larq_insta.zoo.instance_aware import REDUCTION_RATIO
+from larq_insta.zoo.foreign import by_options, parameters_of
 from larq_insta.zoo.options import AwareOptions, CommonOptions, fields_of
 from larq_insta.zoo.pretrained import HEAD, PROBABILITIES
 from larq_insta.zoo.signs import takes_sign
 from larq_insta_runtime.errors import InputError, first_line
-
-InputLayer = tf.keras.layers.InputLayer
 
 _STEM_STRIDES = 4
 """By how much Larq Zoo's stems make maps smaller."""
@@ -81,13 +78,13 @@ class AdoptedFactory(ModelFactory):
             inputs=tf.keras.Input(shape),
             name=self.model_name,
         )
-        model = instance_aware(
+        model = by_options(
             model,
-            blocks=self.insta_blocks,
-            reduction_ratio=REDUCTION_RATIO if self.plus else None,
-            prelu=self._parameters,
+            plus=self.plus,
+            insta_blocks=self.insta_blocks,
             reuse_statistics=self.reuse_statistics,
             threshold=self.threshold,
+            prelu=self.prelu,
         )
         if self.binary != "both" or self.input_tensor is not None:
             model = formed(model, binary=self.binary, inputs=self.input_tensor)
@@ -100,16 +97,7 @@ class AdoptedFactory(ModelFactory):
         check_classes(self.num_classes)
         if self.weights != "imagenet":
             check_weights(self.weights, "'imagenet'")
-        foreign = sorted(set(self.prelu or {}) - {"instance_aware"})
-        if foreign:
-            raise ValueError(
-                f"`prelu` of {self.model_name} must say what is instance_aware; got "
-                f"{', '.join(foreign)}: leave it out, as PReLUs have the thresholds' settings."
-            )
-
-    @property
-    def _parameters(self) -> Any:
-        return (self.prelu or {}).get("instance_aware", "gamma")
+        parameters_of(self.prelu)
 
     def _loaded(self, shape: tuple[int | None, ...]) -> tf.keras.Model:
         """Larq Zoo's network for maps as ours has them behind the stem."""
@@ -132,7 +120,9 @@ class AdoptedFactory(ModelFactory):
             ) from error
 
     def _adapting(self, static: tf.keras.Model) -> Change:
-        body = [layer for layer in static.layers if not isinstance(layer, InputLayer)]
+        body = [
+            layer for layer in static.layers if not isinstance(layer, tf.keras.layers.InputLayer)
+        ]
         ends = {}
         if self.include_top:
             *body, logits, probabilities = body

@@ -11,9 +11,14 @@ import tensorflow as tf
 
 from larq_insta.layers import InstaPReLU, InstaThreshold, LeanApproxSign, RPReLU
 from larq_insta.layers.activations import PARAMETERS
-from larq_insta.rewriting.rebuilding import Layer, Rebuilding, check_functional, written_out
+from larq_insta.rewriting.rebuilding import Layer, Rebuilding, as_operations, check_functional
 from larq_insta.zoo import signs
-from larq_insta.zoo.instance_aware import NORMALIZATION, configured, with_steady_statistic
+from larq_insta.zoo.instance_aware import (
+    NORMALIZATION,
+    REDUCTION_RATIO,
+    configured,
+    with_steady_statistic,
+)
 from larq_insta.zoo.options import INSTA_BLOCKS
 from larq_insta.zoo.selecting import Blocks, select
 from larq_insta.zoo.signs import Activation, Sign
@@ -101,6 +106,45 @@ def instance_aware(
     return Rebuilding(inserting.call, inserting.change, extra_quantizers).model(model)
 
 
+def by_options(
+    model: tf.keras.Model,
+    *,
+    plus: bool = False,
+    insta_blocks: Blocks = INSTA_BLOCKS,
+    reuse_statistics: bool = True,
+    threshold: Mapping[str, Any] | None = None,
+    prelu: Mapping[str, Any] | None = None,
+) -> tf.keras.Model:
+    """`instance_aware` by arguments as our models have them, see `options.AwareOptions`.
+
+    # Raises
+        ValueError: as there, and if `prelu` says more than what is instance-aware.
+    """
+    return instance_aware(
+        model,
+        blocks=insta_blocks,
+        reduction_ratio=REDUCTION_RATIO if plus else None,
+        prelu=parameters_of(prelu),
+        reuse_statistics=reuse_statistics,
+        threshold=threshold,
+    )
+
+
+def parameters_of(prelu: Mapping[str, Any] | None) -> Any:
+    """Which parameters a model's argument `prelu` makes instance-aware.
+
+    # Raises
+        ValueError: if it says anything else.
+    """
+    foreign = sorted(set(prelu or {}) - {"instance_aware"})
+    if foreign:
+        raise ValueError(
+            "`prelu` of a network that was made instance-aware must say what is instance_aware; "
+            f"got {', '.join(foreign)}: leave it out, as PReLUs have the thresholds' settings."
+        )
+    return (prelu or {}).get("instance_aware", "gamma")
+
+
 class _Inserting:
     """Puts thresholds in front of signs and replaces PReLUs, call by call."""
 
@@ -136,7 +180,7 @@ class _Inserting:
     def call(self, rebuilding: Rebuilding, node: Any, *args: Any, **kwargs: Any) -> Any:
         layer = node.layer
         if isinstance(layer, tf.keras.layers.Lambda):
-            return written_out(layer, *args)
+            return as_operations(layer, *args)
         if layer in self._replaced:
             return self._shift(self._replaced[layer], args[0])
         if layer in self._prelus:
@@ -180,10 +224,10 @@ class _Inserting:
 
     def _prelu(self, activation: Activation, x: Any) -> Any:
         layer, given = activation.layer, {}
-        if layer in self._reusing and activation.sign is not None:
-            given["statistic"] = self._statistics[activation.sign]
         if layer in self._made:
             return self._made[layer](x)
+        if layer in self._reusing and activation.sign is not None:
+            given["statistic"] = self._statistics[activation.sign]
         initializers, values = _of_prelu(layer)
         options = {**self._of_prelus, **initializers}
         options |= {"trainable": layer.trainable, "dtype": layer.dtype_policy}

@@ -13,14 +13,16 @@ import tensorflow as tf
 
 from larq_insta.layers import InstaPReLU, InstaSign, InstaThreshold, RPReLU, StaticThreshold
 from larq_insta.rewriting.flattening import is_functional
-from larq_insta.rewriting.forms import is_binary
+from larq_insta.rewriting.forms import KERNEL_QUANTIZERS, is_binary
 
 Layer: TypeAlias = tf.keras.layers.Layer
 
 PRELUS = (RPReLU, tf.keras.layers.PReLU)
 
 _KNOWN = ("larq.", "larq_insta.", "keras.", "tf_keras.")
-_QUANTIZERS = ("input_quantizer", "kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer")
+_QUANTIZERS = ("input_quantizer", *KERNEL_QUANTIZERS)
+_LEAST_RANK = 3
+"""Of maps; a vector has no statistic over positions."""
 
 
 @dataclass(eq=False)
@@ -101,11 +103,8 @@ def takes_sign(layer: Layer, extra_quantizers: Sequence[Any] = ()) -> bool:
         return False
     if isinstance(quantizer, InstaSign):
         return type(quantizer.threshold) is StaticThreshold
-    name, known = (
-        _name(quantizer),
-        [x if isinstance(x, str) else _name(x) for x in extra_quantizers],
-    )
-    if name in known:
+    name = _name(quantizer)
+    if name in [x if isinstance(x, str) else _name(x) for x in extra_quantizers]:
         return True
     precision = getattr(quantizer, "precision", None)
     if isinstance(quantizer, tf.keras.layers.Layer) and (
@@ -125,8 +124,9 @@ def _signs(model: tf.keras.Model, extra_quantizers: Sequence[Any]) -> list[Sign]
             continue
         _check_parts(node.layer)
         x = node.keras_inputs[0]
-        if not takes_sign(node.layer, extra_quantizers) or x.shape.rank < 3 or _is_aware(x):
-            continue  # a vector has no statistic over positions
+        of_map = takes_sign(node.layer, extra_quantizers) and x.shape.rank >= _LEAST_RANK
+        if not of_map or _is_aware(x):
+            continue
         inside = getattr(quantizer_of(node.layer), "threshold", None)
         keys = {id(node.layer), (id(x), node.layer.dtype_policy.name, id(inside))}
         joined = Sign([node.layer], [x], inside, inside is not None)
@@ -175,13 +175,15 @@ def _check_parts(layer: Layer) -> None:
 def _activations(model: tf.keras.Model, signs: Sequence[Sign]) -> list[Activation]:
     made_by = {id(x): node for node in _nodes(model) for x in tf.nest.flatten(node.outputs)}
     by_layer = {layer: sign for sign in signs for layer in sign.layers}
-    calls = [node for node in _nodes(model) if type(node.layer) in PRELUS]  # vectors, as above
+    calls = [
+        node
+        for node in _nodes(model)
+        if type(node.layer) in PRELUS and node.keras_inputs[0].shape.rank >= _LEAST_RANK
+    ]
     found = []
     for layer in dict.fromkeys(node.layer for node in calls):
         nodes = [node for node in calls if node.layer is layer]
         x = nodes[0].keras_inputs[0]
-        if x.shape.rank < 3:
-            continue
         behind = _signs_behind(x, made_by, by_layer) if len(nodes) == 1 else set()
         found.append(Activation(layer, x, behind.pop() if len(behind) == 1 else None))
     return found

@@ -16,8 +16,7 @@ from larq_insta.checkpoints.initial import origin
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.data.preprocessing import kinds, photo_view
 from larq_insta.rewriting.forms import formed
-from larq_insta.zoo.foreign import instance_aware
-from larq_insta.zoo.instance_aware import REDUCTION_RATIO
+from larq_insta.zoo.foreign import by_options
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError, first_line
 
@@ -174,13 +173,7 @@ class FileNetwork(Network):
                     f"{', '.join(given)} for {self.name}: add --instance-aware."
                 )
             return self._model
-        if given.pop("plus", False):
-            given["reduction_ratio"] = REDUCTION_RATIO
-        if "insta_blocks" in given:
-            given["blocks"] = given.pop("insta_blocks")
-        if "prelu" in given:
-            given["prelu"] = _parameters(given["prelu"])
-        return instance_aware(self._model, **given)
+        return by_options(self._model, **given)
 
     def remark(self, class_names: Sequence[str]) -> str | None:
         names = self._card.class_names if self._card else ()
@@ -188,13 +181,3 @@ class FileNetwork(Network):
 
     def has_new_head(self, classes: int) -> bool:
         return bool(self._model.output_shape[-1] != classes)
-
-
-def _parameters(prelu: Mapping[str, Any]) -> Any:
-    foreign = sorted(set(prelu) - {"instance_aware"})
-    if foreign:
-        raise InputError(
-            f"PReLUs of a model from a file are told by instance_aware; got {', '.join(foreign)}: "
-            "leave it out, as they have the thresholds' settings."
-        )
-    return prelu.get("instance_aware", "gamma")

@@ -13,6 +13,7 @@ from larq_insta.layers import InstaPReLU, InstaSign, InstaThreshold, StaticThres
 from larq_insta.layers.inference import InferenceLayer, InferencePReLU, InferenceThreshold
 from larq_insta.layers.int8_weights import Int8Weights
 from larq_insta.rewriting.flattening import calls, walk
+from larq_insta.rewriting.rebuilding import weights_but_of
 from larq_insta_runtime.errors import InputError, first_line
 
 Layer: TypeAlias = tf.keras.layers.Layer
@@ -118,8 +119,7 @@ def _weights_of_copy(layer: Layer, copy: Layer) -> list[tf.Variable]:
         return []
     if _is_rounded(layer):
         return [layer.kernel_quantizer(layer.kernel), *([layer.bias] if layer.use_bias else [])]
-    inside = layer.input_quantizer.weights if _has_numbers_inside(copy) else []
-    return [weight for weight in layer.weights if not any(weight is other for other in inside)]
+    return weights_but_of(layer.input_quantizer if _has_numbers_inside(copy) else None, layer)
 
 
 def _has_numbers_inside(copy: Layer) -> bool:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import tensorflow as tf
+from larq.quantized_variable import QuantizedVariable
 
-from larq_insta.layers.written_out import kernels_written_out
 from larq_insta.rewriting.flattening import walk
 
 Layer: TypeAlias = tf.keras.layers.Layer
@@ -33,10 +33,30 @@ def exported(model: tf.keras.Model, stand_ins: Mapping[Layer, Layer]) -> Iterato
         with tf.name_scope(model.name):
             return walk(model, [image], call)[0]
 
-    with kernels_written_out(model), tempfile.TemporaryDirectory() as folder:
+    with kernels_quantized(model), tempfile.TemporaryDirectory() as folder:
         module = tf.Module()
         # Tracking the variables alone: with the model itself Keras would trace every layer.
         module.model_variables = [*model.variables, *kept]
         module.serve = tf.function(serve, [image])
         tf.saved_model.save(module, folder, signatures=module.serve)
         yield folder
+
+
+@contextmanager
+def kernels_quantized(model: tf.keras.Model) -> Iterator[None]:
+    """For a time quantized kernels are weights, and nothing quantizes them.
+
+    Converters compute constants themselves, but not those of some millions of numbers.
+    """
+    weights = [weight for layer in model._flatten_layers() for weight in layer.weights]
+    kernels = {id(w): w for w in weights if isinstance(w, QuantizedVariable) and w.quantizer}
+    before = [(w, w.quantizer, w.latent_variable.numpy()) for w in kernels.values()]
+    try:
+        for kernel, quantizer, latent in before:
+            kernel.latent_variable.assign(quantizer(tf.constant(latent)))
+            kernel.quantizer = None
+        yield
+    finally:
+        for kernel, quantizer, latent in before:
+            kernel.quantizer = quantizer
+            kernel.latent_variable.assign(latent)

@@ -15,11 +15,11 @@ from larq_insta.conversion.exporting import exported
 from larq_insta.conversion.ties import settled
 from larq_insta.layers import few_bits
 from larq_insta.rewriting.flattening import Call, calls
+from larq_insta.rewriting.forms import KERNEL_QUANTIZERS, is_binary
 from larq_insta.rewriting.large_scales import keep_exact
 from larq_insta_runtime.errors import InputError, first_line
 from larq_insta_runtime.graph import Graph, foreign_operators
 
-_KERNEL_QUANTIZERS = ("kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer")
 _KEEPING_SIGNS = (
     tf.keras.layers.MaxPooling2D,
     tf.keras.layers.Concatenate,
@@ -118,9 +118,9 @@ def _binary_calls(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Layer, Ca
         (layer, call)
         for call in calls(model)
         for layer in call.layer._flatten_layers()
-        if any(_is_binary(getattr(layer, name, None)) for name in _KERNEL_QUANTIZERS)
+        if any(is_binary(getattr(layer, name, None)) for name in KERNEL_QUANTIZERS)
         and (
-            _is_binary(getattr(layer, "input_quantizer", None))
+            is_binary(getattr(layer, "input_quantizer", None))
             or few_bits.levels(layer)
             or _is_given_signs(call)
         )
@@ -154,15 +154,11 @@ def _reach(layer: lq.layers.QuantConv2D) -> list[int]:
     return [(kernel - 1) * rate + 1 for kernel, rate in sizes]
 
 
-def _is_binary(quantizer: object) -> bool:
-    return getattr(quantizer, "precision", None) == 1
-
-
 def _is_given_signs(call: Call) -> bool:
     return bool(call.sources) and all(_gives_signs(source) for source in call.sources)
 
 
 def _gives_signs(call: Call) -> bool:
     if isinstance(call.layer, lq.quantizers.Quantizer):
-        return _is_binary(call.layer)
+        return is_binary(call.layer)
     return isinstance(call.layer, _KEEPING_SIGNS) and _is_given_signs(call)

@@ -13,6 +13,8 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_insta.rewriting.forms import is_binary
+
 Layer: TypeAlias = tf.keras.layers.Layer
 
 _MOST_BITS = 3
@@ -24,7 +26,7 @@ def levels(layer: Layer) -> int:
     quantizer = getattr(layer, "input_quantizer", None)
     if not isinstance(quantizer, lq.quantizers.DoReFa) or quantizer.mode != "activations":
         return 0
-    binary = getattr(getattr(layer, "kernel_quantizer", None), "precision", None) == 1
+    binary = is_binary(getattr(layer, "kernel_quantizer", None))
     if not binary or quantizer.precision > _MOST_BITS or not (_is_plain(layer) or _is_dense(layer)):
         return 0
     return 2**quantizer.precision - 1

@@ -77,11 +77,10 @@ class Editor:
 
     def like(self, tensor: int, steps: Steps, suffix: bytes) -> int:
         """A new tensor in int8."""
-        made = copy.copy(self.graph.tensors[tensor])
-        made.type, made.buffer, made.quantization = schema.TensorType.INT8, 0, parameters(steps)
-        made.name = (made.name or b"") + suffix
-        self.graph.tensors.append(made)
-        return len(self.graph.tensors) - 1
+        number = self.another(tensor, suffix)
+        made = self.graph.tensors[number]
+        made.type, made.quantization = schema.TensorType.INT8, parameters(steps)
+        return number
 
     def another(self, tensor: int, suffix: bytes) -> int:
         """A new tensor like one."""

@@ -150,8 +150,8 @@ class _Rewriter:
         bias = (self._bias(layer.operator, len(folded)) + shift).astype(np.float32)
         layer.operator.inputs = [
             layer.operator.inputs[0],
-            self._editor.constant(folded, schema.TensorType.FLOAT32),
-            self._editor.constant(bias, schema.TensorType.FLOAT32),
+            self._editor.floats(folded),
+            self._editor.floats(bias),
         ]
         tensor = graph.tensors[graph.inputs[0]]
         tensor.type, tensor.quantization = schema.TensorType.UINT8, parameters(Steps(1.0, zero))

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import larq as lq
 import tensorflow as tf
 
 from larq_insta.rewriting import heads
-from larq_insta.rewriting.rebuilding import Layer, Rebuilding, check_functional, written_out
+from larq_insta.rewriting.rebuilding import (
+    Change,
+    Layer,
+    Rebuilding,
+    as_operations,
+    check_functional,
+    unchanged,
+)
 from larq_insta_runtime.errors import InputError
 
 BINARY = ("both", "activations", "neither")
 """What layers may have binary: activations and weights, only these, or none."""
 
-Change: TypeAlias = Callable[[Layer, dict[str, Any]], None]
-
 _KERNELS = ("kernel", "depthwise", "pointwise")
+KERNEL_QUANTIZERS = tuple(f"{kernel}_quantizer" for kernel in _KERNELS)
+"""Names of what quantizes weights, in Larq's layers."""
 
 
 def formed(
@@ -25,7 +31,7 @@ def formed(
     *,
     binary: str = "both",
     classes: int | None = None,
-    change: Change = lambda *_: None,
+    change: Change = unchanged,
     inputs: Any = None,
     name: str | None = None,
 ) -> tf.keras.Model:
@@ -106,7 +112,7 @@ class _Form:
         if isinstance(layer, tf.keras.layers.Lambda):
             config = {"name": layer.name}
             self._change(layer, config)
-            return written_out(layer, *args, **config)
+            return as_operations(layer, *args, **config)
         if self._binary == "neither" and isinstance(layer, lq.quantizers.Quantizer):
             return tf.keras.layers.Activation("linear", name=layer.name)(*args)
         made = rebuilding.copy(layer)(*args, **kwargs)

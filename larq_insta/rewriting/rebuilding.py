@@ -14,8 +14,13 @@ from larq_insta_runtime.errors import first_line
 
 Layer: TypeAlias = tf.keras.layers.Layer
 Call: TypeAlias = Callable[..., Any]
+Change: TypeAlias = Callable[[Layer, dict[str, Any]], None]
 
 _LOSSES = ("AddLoss", "AddMetric")
+
+
+def unchanged(_layer: Layer, _config: dict[str, Any]) -> None:
+    """Leaves the configuration of a layer's copy as it is."""
 
 
 class Rebuilding:
@@ -24,8 +29,7 @@ class Rebuilding:
     # Arguments
         call: `call(rebuilding, node, *args, **kwargs)` makes what stands for a call of the
             node's layer in the copy; usually `rebuilding.copy(layer)(*args, **kwargs)`.
-        change: Changes the configuration of a layer's copy, in place, and may give another
-            class for it.
+        change: Changes the configuration of a layer's copy, in place.
         custom: Classes and functions that configurations name.
         fresh: Layers whose copies keep the weights that they begin with.
     """
@@ -33,7 +37,7 @@ class Rebuilding:
     def __init__(
         self,
         call: Call,
-        change: Callable[[Layer, dict[str, Any]], type[Layer] | None] = lambda *_: None,
+        change: Change = unchanged,
         custom: Iterable[Any] = (),
         fresh: Collection[Layer] = (),
     ) -> None:
@@ -92,8 +96,8 @@ class Rebuilding:
             with warnings.catch_warnings():  # as when the original was made
                 warnings.simplefilter("ignore")
                 config = layer.get_config()
-                kind = self._change(layer, config) or type(layer)
-                return kind.from_config(config)
+                self._change(layer, config)
+                return type(layer).from_config(config)
         except Exception as error:
             raise ValueError(
                 f"Every layer must be one that can be copied; {layer.name} ({_name(layer)}) is not "
@@ -147,7 +151,7 @@ def _check(layer: Layer) -> None:
         )
 
 
-def written_out(layer: tf.keras.layers.Lambda, x: Any, name: str | None = None) -> Any:
+def as_operations(layer: tf.keras.layers.Lambda, x: Any, name: str | None = None) -> Any:
     """What a `Lambda` of Larq Zoo's does, in operations that files may hold."""
     made = layer.function(x)
     if made is not x:
@@ -167,7 +171,7 @@ def _copied_input(tensor: Any) -> Any:
 def _hand_over(layer: Layer, copy: Layer) -> None:
     if isinstance(layer, tf.keras.Model):
         return  # its layers have them
-    given = _weights_but_of(_left_out(layer, copy), layer)
+    given = weights_but_of(_left_out(layer, copy), layer)
     pairs = list(zip(given, copy.weights, strict=False))
     if len(given) != len(copy.weights) or any(a.shape != b.shape for a, b in pairs):
         raise ValueError(
@@ -181,14 +185,12 @@ def _hand_over(layer: Layer, copy: Layer) -> None:
 def _left_out(layer: Layer, copy: Layer) -> Layer | None:
     """A layer's quantizer, if its copy has another kind of it."""
     theirs, ours = (getattr(x, "input_quantizer", None) for x in (layer, copy))
-    return (
-        theirs
-        if type(theirs) is not type(ours) and isinstance(theirs, tf.keras.layers.Layer)
-        else None
-    )
+    kept = type(theirs) is type(ours) or not isinstance(theirs, tf.keras.layers.Layer)
+    return None if kept else theirs
 
 
-def _weights_but_of(part: Layer | None, layer: Layer) -> list[tf.Variable]:
+def weights_but_of(part: Layer | None, layer: Layer) -> list[tf.Variable]:
+    """A layer's weights without those of a layer inside it, if one is given."""
     inside = part.weights if part else []
     return [weight for weight in layer.weights if not any(weight is other for other in inside)]
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from larq_insta.layers import InstaThreshold
 from larq_insta.layers.quantizers import instance_aware
+from larq_insta.rewriting.forms import is_binary
 from larq_insta_runtime.errors import InputError, first_line
 
 Arrays: TypeAlias = dict[str, np.ndarray]
@@ -24,7 +25,7 @@ def binary_signs(model: tf.keras.Model) -> Arrays:
     return {
         layer.name: layer.kernel.numpy() >= 0  # Larq's sign(0) is +1
         for layer in model._flatten_layers(include_self=False)
-        if getattr(getattr(layer, "kernel_quantizer", None), "precision", None) == 1
+        if is_binary(getattr(layer, "kernel_quantizer", None))
     }
 
 

@@ -3,7 +3,7 @@
 import larq as lq
 import numpy as np
 import tensorflow as tf
-from conftest import randomize
+from conftest import BINARY, randomize
 
 from larq_insta import RPReLU, StaticThreshold
 from larq_insta.conversion import builtin, folding, lowering, verification
@@ -14,15 +14,7 @@ LOWER = {"lce": lowering.lower, "tflite": builtin.lower}
 
 def q(filters=8, size=3, **kwargs):
     """A binary convolution."""
-    settings = {
-        "padding": "same",
-        "pad_values": 1.0,
-        "use_bias": False,
-        "input_quantizer": "ste_sign",
-        "kernel_quantizer": "ste_sign",
-        "kernel_constraint": "weight_clip",
-    }
-    return lq.layers.QuantConv2D(filters, size, **{**settings, **kwargs})
+    return lq.layers.QuantConv2D(filters, size, **{**BINARY, **kwargs})
 
 
 def classifier(network, shape=(6, 6, 8), classes=3):

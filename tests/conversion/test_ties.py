@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from networks import L, assert_equal, checked, classifier, pictures, q
 
-from larq_insta.conversion import lowering
-from larq_insta.layers import ties
+from larq_insta.conversion import lowering, ties
 
 
 def network(normalization, **settings):

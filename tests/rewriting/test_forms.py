@@ -4,7 +4,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import randomize
+from conftest import BINARY, randomize
 
 from larq_insta.layers import InstaSign
 from larq_insta.rewriting import heads
@@ -15,19 +15,11 @@ SIZE = (6, 6, 2)
 
 
 def network(*end, quantizer="ste_sign", kernel="ste_sign"):
+    settings = {"input_quantizer": quantizer, "kernel_quantizer": kernel, "use_bias": True}
     return tf.keras.Sequential(
         [
             tf.keras.Input(SIZE),
-            lq.layers.QuantConv2D(
-                4,
-                3,
-                padding="same",
-                pad_values=1.0,
-                input_quantizer=quantizer,
-                kernel_quantizer=kernel,
-                kernel_constraint="weight_clip",
-                name="conv",
-            ),
+            lq.layers.QuantConv2D(4, 3, name="conv", **{**BINARY, **settings}),
             lq.quantizers.SteSign(name="sign"),
             tf.keras.layers.Flatten(),
             *(end or dense()),
@@ -56,11 +48,11 @@ def test_logits_come_before_the_softmax_inside_the_last_layer(rng):
 
 
 @pytest.mark.parametrize(
-    "end",
+    "build",
     [
-        [tf.keras.layers.Dense(3), tf.keras.layers.Softmax()],
-        [tf.keras.layers.Dense(3), tf.keras.layers.Activation("softmax", dtype="float32")],
-        [
+        lambda: [tf.keras.layers.Dense(3), tf.keras.layers.Softmax()],
+        lambda: [tf.keras.layers.Dense(3), tf.keras.layers.Activation("softmax", dtype="float32")],
+        lambda: [
             tf.keras.layers.Dense(3),
             tf.keras.layers.Dropout(0.5),
             tf.keras.layers.Softmax(),
@@ -68,7 +60,8 @@ def test_logits_come_before_the_softmax_inside_the_last_layer(rng):
         ],
     ],
 )
-def test_logits_are_found(end, rng):
+def test_logits_are_found(build, rng):
+    end = build()
     model = network(*end)
     assert heads.head(model) is end[0]
     x = pictures(rng)
@@ -116,11 +109,15 @@ def test_another_number_of_classes_gets_a_new_head_and_keeps_the_rest(rng):
 
 
 @pytest.mark.parametrize(
-    ("end", "arguments", "message"),
+    ("build", "arguments", "message"),
     [
-        ([tf.keras.layers.Dense(3, name="last")], {"classes": 4}, "ends with last (Dense): put"),
         (
-            [
+            lambda: [tf.keras.layers.Dense(3, name="last")],
+            {"classes": 4},
+            "ends with last (Dense): put",
+        ),
+        (
+            lambda: [
                 tf.keras.layers.Reshape((6, 6, 4)),
                 tf.keras.layers.Conv2D(3, 6, name="wide"),
                 tf.keras.layers.Flatten(),
@@ -129,13 +126,13 @@ def test_another_number_of_classes_gets_a_new_head_and_keeps_the_rest(rng):
             {"classes": 4},
             "must be dense; of .* it is wide (Conv2D): build it for 4 classes",
         ),
-        (None, {"binary": "weights"}, "`binary` must be 'both', 'activations', 'neither'; got"),
+        (dense, {"binary": "weights"}, "`binary` must be 'both', 'activations', 'neither'; got"),
     ],
 )
-def test_what_cannot_be_is_refused(end, arguments, message):
+def test_what_cannot_be_is_refused(build, arguments, message):
     pattern = message.replace("(", r"\(").replace(")", r"\)")
     with pytest.raises((ValueError, InputError), match=pattern):
-        formed(network(*(end or ())), **arguments)
+        formed(network(*build()), **arguments)
 
 
 def test_a_step_without_binary_kernels_is_refused():

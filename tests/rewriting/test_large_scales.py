@@ -4,6 +4,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import BINARY
 
 from larq_insta.conversion import lowering
 from larq_insta.conversion.engine import Interpreter as LarqInterpreter
@@ -18,17 +19,7 @@ DEAD = 5
 def network(activation, dead, channels=CHANNELS):
     """Binary convolutions, one channel of which is at 0 for all pictures."""
     inputs = tf.keras.Input((4, 4, channels))
-    conv = lq.layers.QuantConv2D(
-        channels,
-        3,
-        padding="same",
-        pad_values=1.0,
-        use_bias=False,
-        activation=activation,
-        input_quantizer="ste_sign",
-        kernel_quantizer="ste_sign",
-        kernel_constraint="weight_clip",
-    )
+    conv = lq.layers.QuantConv2D(channels, 3, activation=activation, **BINARY)
     norm = tf.keras.layers.BatchNormalization(epsilon=1e-5)
     model = tf.keras.Model(inputs, norm(conv(inputs)))
     rng = np.random.default_rng(0)

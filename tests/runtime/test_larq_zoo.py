@@ -4,7 +4,6 @@ A block begins with what a quantization reads, which is given, so that no sign t
 what comes behind.
 """
 
-import larq_compute_engine as lce
 import larq_zoo as lz
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from larq_insta_runtime.engine import Interpreter
 from larq_insta_runtime.graph import BINARY_CONVOLUTION, BINARY_INPUT, Graph
 from larq_insta_runtime.parts import random_inputs, severed
 
-# All but DoReFaNet, which its engine cannot convert.
 ZOO = {
     **{name: getattr(lz.sota, name) for name in ("QuickNet", "QuickNetSmall", "QuickNetLarge")},
     **{
@@ -24,7 +22,7 @@ ZOO = {
         for name in (
             "BinaryAlexNet", "BiRealNet", "BinaryResNetE18", "BinaryDenseNet28",
             "BinaryDenseNet37", "BinaryDenseNet37Dilated", "BinaryDenseNet45", "MeliusNet22",
-            "RealToBinaryNet", "XNORNet",
+            "RealToBinaryNet", "XNORNet", "DoReFaNet",
         )
     },
 }  # fmt: skip
@@ -59,5 +57,5 @@ def test_our_models(name):
 @pytest.mark.filterwarnings("ignore")  # of their conversion
 @pytest.mark.parametrize("name", ZOO)
 def test_models_of_larq_zoo(name):
-    content = lce.convert_keras_model(ZOO[name](weights=None))
+    content = lowering.lower(ZOO[name](weights=None))
     assert largest_difference(content) <= TOLERANCE

@@ -6,7 +6,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import randomize, run, saved_weights
+from conftest import BINARY, randomize, run, saved_weights
 from larq_zoo.sota.quicknet import QuickNetFactory
 
 from larq_insta import data, training
@@ -16,15 +16,6 @@ from larq_insta.training.configuration import Configuration
 from larq_insta.training.trainer import trained_weights
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError
-
-BINARY = {
-    "input_quantizer": "ste_sign",
-    "kernel_quantizer": "ste_sign",
-    "kernel_constraint": "weight_clip",
-    "padding": "same",
-    "pad_values": 1.0,
-    "use_bias": False,
-}
 
 
 def classifier(classes=10, size=8, channels=1, dtype="float32"):

@@ -5,26 +5,18 @@ import larq_zoo as lz
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_refused, randomize, without_tracing
+from conftest import BINARY, assert_refused, randomize, without_tracing
 
 import larq_insta
 from larq_insta import models
 from larq_insta.layers import InstaPReLU, InstaSign, InstaThreshold, RPReLU, StaticThreshold
 
-BINARY = {
-    "padding": "same",
-    "pad_values": 1.0,
-    "use_bias": False,
-    "kernel_quantizer": "ste_sign",
-    "kernel_constraint": "weight_clip",
-}
 SIZE = (8, 8, 4)
 
 
 def conv(name, filters=4, quantizer="ste_sign", **kwargs):
-    return lq.layers.QuantConv2D(
-        filters, 3, input_quantizer=quantizer, name=name, **{**BINARY, **kwargs}
-    )
+    settings = {**BINARY, "input_quantizer": quantizer, **kwargs}
+    return lq.layers.QuantConv2D(filters, 3, name=name, **settings)
 
 
 def prelu(name):
