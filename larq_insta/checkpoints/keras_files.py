@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 import tensorflow as tf
 
 import larq_insta.layers  # noqa: F401  (registers what checkpoints name)
+from larq_insta import compat
 from larq_insta.checkpoints import contents
 from larq_insta.checkpoints.foreign import functions_by_name
 from larq_insta.rewriting.flattening import written_out_layers
@@ -25,6 +28,8 @@ def save(model: tf.keras.Model, path: Path, card: Card) -> None:
         # Of QuickNet's, which is a function; it can be read again.
         warnings.filterwarnings("ignore", "The `keras.initializers.serialize")
         model.save(partial)
+        if compat.keras_package() != "keras":
+            compat.use_common_names(partial)
         card.append_to(partial)
 
 
@@ -42,13 +47,25 @@ def load(path: Path) -> tf.keras.Model:
         raise InputError(f"{path} is no whole .keras file: train again or use another checkpoint.")
     contents.check(path)
     try:
-        with _without_compilation(), functions_by_name():
-            return tf.keras.models.load_model(path, compile=False)
+        return _of_archive(path) if path.suffix == ".keras" else _of_h5(path)
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as a Keras checkpoint ({first_line(error)}): use one that "
             "larq_insta or Keras has saved."
         ) from error
+
+
+def _of_archive(path: Path) -> tf.keras.Model:
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        config = json.loads(compat.with_common_names(archive.read(compat.CONFIG)))
+        model = tf.keras.saving.deserialize_keras_object(contents.without_compilation(config))
+        model.load_weights(archive.extract(compat.WEIGHTS, folder))
+    return model
+
+
+def _of_h5(path: Path) -> tf.keras.Model:
+    with _without_compilation(), functions_by_name():
+        return tf.keras.models.load_model(path, compile=False)
 
 
 @contextmanager

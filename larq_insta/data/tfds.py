@@ -92,7 +92,7 @@ def unknown(name: str) -> InputError:
     """What to raise where nothing has that name."""
     import tensorflow_datasets as tfds
 
-    known = ["digits", *tfds.list_builders()]
+    known = ["digits", *tfds.list_builders(with_community_datasets=False)]
     nearest = difflib.get_close_matches(name.partition("/")[0], known, n=1)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
     return InputError(

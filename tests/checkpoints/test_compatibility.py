@@ -1,8 +1,10 @@
-"""Files that 0.1.0 wrote at commit 900fdb5, before its modules moved into wings.
+"""Files of other versions.
 
-`fixtures/0.1.0/` holds a network of all layers and quantizers in both of Keras's formats, a
-trained model with its card, its converted file, an interrupted training, and what all of them
-answered.
+`fixtures/0.1.0/` is of commit 900fdb5, before modules moved into wings, and TensorFlow 2.15: a
+network of all layers and quantizers in both of Keras's formats, a trained model with its card,
+its converted file, an interrupted training, and what all of them answered.
+`fixtures/tensorflow-2.19/` holds the same, without the converted file; `fixtures/write.py` wrote
+it on Python 3.12.
 """
 
 import importlib
@@ -14,36 +16,67 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import FIXTURES, run
+import tensorflow as tf
+from conftest import FIXTURES, run, tiny
 
 from larq_insta import runtime
 from larq_insta.checkpoints import keras_files
+from larq_insta_runtime.card import Card
 
 FOLDER = FIXTURES / "0.1.0"
+FOLDERS = (FOLDER, FIXTURES / "tensorflow-2.19")
 ROUNDING = 1e-6
 """Of answers: other processors sum in another order."""
 
 
-@pytest.fixture(scope="module")
-def answers():
-    with np.load(FOLDER / "answers.npz") as file:
+def answers(folder):
+    with np.load(folder / "answers.npz") as file:
         return dict(file)
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
-def test_every_layer_answers_the_same(suffix, answers):
-    model = keras_files.load(FOLDER / f"everything.{suffix}")
-    found = model(answers["images"], training=False)
-    np.testing.assert_allclose(found, answers["everything"], atol=ROUNDING)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_layer_answers_the_same(folder, suffix):
+    given = answers(folder)
+    model = keras_files.load(folder / f"everything.{suffix}")
+    found = model(given["images"], training=False)
+    np.testing.assert_allclose(found, given["everything"], atol=ROUNDING)
 
 
-@pytest.mark.parametrize(("suffix", "key"), [("keras", "digits"), ("tflite", "digits_lite")])
-def test_files_with_cards_answer_the_same(suffix, key, answers):
-    model = runtime.open_model(FOLDER / f"digits.{suffix}")
-    found = model.predict(answers["digits_images"])
-    np.testing.assert_allclose(found, answers[key], atol=ROUNDING)
+@pytest.mark.parametrize(
+    ("folder", "suffix", "key"),
+    [
+        (FOLDERS[0], "keras", "digits"),
+        (FOLDERS[0], "tflite", "digits_lite"),
+        (FOLDERS[1], "keras", "digits"),
+    ],
+    ids=str,
+)
+def test_files_with_cards_answer_the_same(folder, suffix, key):
+    given = answers(folder)
+    model = runtime.open_model(folder / f"digits.{suffix}")
+    found = model.predict(given["digits_images"])
+    np.testing.assert_allclose(found, given[key], atol=ROUNDING)
     assert model.card.class_names == tuple("0123456789")
     assert model.card.versions["larq_insta"] == "0.1.0"
+
+
+def test_keras_itself_reads_what_we_write_in_every_version():
+    given = answers(FOLDERS[1])
+    model = tf.keras.models.load_model(FOLDERS[1] / "digits.keras", compile=False)
+    found = model(given["digits_images"], training=False)
+    np.testing.assert_allclose(found, given["digits"], atol=ROUNDING)
+
+
+def test_files_name_modules_as_keras_2_15_does(tmp_path):
+    path = tmp_path / "model.keras"
+    network = tiny()
+    keras_files.save(network, path, Card.read(FOLDER / "digits.keras"))
+    with zipfile.ZipFile(path) as archive:
+        assert b"tf_keras" not in archive.read("config.json")
+    copy = tf.keras.models.load_model(path, compile=False)
+    for a, b in zip(network.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
@@ -81,13 +114,15 @@ def ours():
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on(tmp_path, answers):
+@pytest.mark.parametrize("given", FOLDERS, ids=lambda folder: folder.name)
+def test_an_interrupted_training_goes_on(given, tmp_path):
     folder = tmp_path / "run"
-    shutil.copytree(FOLDER / "run", folder)
+    shutil.copytree(given / "run", folder)
     options = ["--plus", "--filters", "4,8", "--epochs", 2]
     output = run("train", "InstaResNet18", *options, "--output", folder)
     assert "going on after epoch 1" in output
+    expected = answers(given)
     weights = keras_files.named_weights(keras_files.load(folder / "last.keras"))
-    assert {f"last/{name}" for name in weights} == {n for n in answers if n.startswith("last/")}
+    assert {f"last/{name}" for name in weights} == {n for n in expected if n.startswith("last/")}
     for name, weight in weights.items():
-        np.testing.assert_allclose(weight, answers[f"last/{name}"], atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(weight, expected[f"last/{name}"], atol=1e-3, err_msg=name)
