@@ -14,6 +14,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+import larq_insta  # noqa: F401  # isort: skip  (before TensorFlow: it chooses Keras 2)
+
 import click
 import tensorflow as tf
 from larq_zoo.training.data import preprocess_image_bytes

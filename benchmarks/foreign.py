@@ -13,6 +13,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import larq_insta  # noqa: F401  # isort: skip  (before TensorFlow: it chooses Keras 2)
+
 import click
 import larq_zoo as lz
 import numpy as np

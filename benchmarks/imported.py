@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import larq_insta  # noqa: F401  # isort: skip  (before TensorFlow: it chooses Keras 2)
+
 import click
 import numpy as np
 import tensorflow as tf

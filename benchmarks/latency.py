@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timezone
 
+import larq_insta  # noqa: F401  # isort: skip  (before TensorFlow: it chooses Keras 2)
+
 import click
 import larq_compute_engine as lce
 import larq_zoo as lqz

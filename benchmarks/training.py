@@ -49,6 +49,7 @@ class Cost(NamedTuple):
 
 def work(pipe: Connection, name: str, arguments: dict[str, Any], size: int, batch: int) -> None:
     """Takes a step for every message, and answers with its `Cost`."""
+    import larq_insta  # noqa: F401  # isort: skip  (before TensorFlow: it chooses Keras 2)
     import tensorflow as tf
 
     from larq_insta import models

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+import larq_insta  # noqa: F401  # isort: skip  (before TensorFlow: it chooses Keras 2)
+
 import click
 import larq_zoo as lqz
 import numpy as np

@@ -24,16 +24,20 @@ WEIGHTS = "model.weights.h5"
 """Members of a `.keras` file."""
 
 
-def choose_keras() -> None:
-    """Asks TensorFlow, if it is not imported yet, for Keras 2 (since 2.16)."""
+def choose_keras(always: bool = False) -> None:
+    """Asks TensorFlow, if it is not imported yet, for Keras 2 (since 2.16).
+
+    # Arguments
+        always: Whether also where something else was asked for.
+    """
     if "tensorflow" in sys.modules or util.find_spec("tf_keras") is None:
         return
     try:
         newest = metadata.version("keras")
     except metadata.PackageNotFoundError:
         return
-    if _major(newest) > 2:
-        os.environ.setdefault(_ASK, "1")
+    if _major(newest) > 2 and (always or _ASK not in os.environ):
+        os.environ[_ASK] = "1"
 
 
 def check_keras(tensorflow: ModuleType) -> None:

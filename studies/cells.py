@@ -31,6 +31,7 @@ def keep(results: Path, row: dict[str, Any]) -> None:
 
 def use_one_thread() -> None:
     """So that the same seed gives the same weights; before TensorFlow does anything."""
+    import larq_insta  # noqa: F401  # isort: skip  (before TensorFlow: it chooses Keras 2)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

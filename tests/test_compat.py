@@ -30,11 +30,13 @@ def test_tf_keras_is_asked_for_where_keras_is_3(installed, asked, environment):
     assert os.environ.get(ASK) == asked
 
 
-def test_a_wish_is_kept(environment):
+def test_a_wish_is_kept_but_by_commands(environment):
     environment.setattr(metadata, "version", lambda name: "3.5.0")
     environment.setenv(ASK, "0")
     compat.choose_keras()
     assert os.environ[ASK] == "0"
+    compat.choose_keras(always=True)
+    assert os.environ[ASK] == "1"
 
 
 @pytest.mark.parametrize("missing", ["tf_keras", "keras"])

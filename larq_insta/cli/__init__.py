@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
+from larq_insta import compat
 from larq_insta.cli import convert, demo, import_weights, report, run, train
 from larq_insta.version import __version__
 from larq_insta_runtime.cli import benchmark
 from larq_insta_runtime.commands import Group
+
+compat.choose_keras(always=True)  # in a process of ours nobody wants another
 
 
 class _Group(Group):

@@ -9,6 +9,8 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import larq_insta  # noqa: F401  # isort: skip  (before TensorFlow: it chooses Keras 2)
+
 import click
 import numpy as np
 import tensorflow as tf

@@ -60,6 +60,7 @@ def settings(variant: str, seed: int, folder: Path) -> dict[str, Any]:
 
 def initial(seed: int, folder: Path) -> Path:
     """The file of an untrained network."""
+    import larq_insta  # noqa: F401  # isort: skip  (before TensorFlow: it chooses Keras 2)
     import tensorflow as tf
     from larq_zoo.sota.quicknet import QuickNetFactory
 
