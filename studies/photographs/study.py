@@ -1,0 +1,312 @@
+"""Do instance-aware thresholds help the whole network on photographs? See protocol.md.
+
+    python studies/photographs/study.py train FOLDER --dataset IMAGENETTE
+    python studies/photographs/study.py report
+
+IMAGENETTE has the folders `train` and `test`, each with a folder a class. Checkpoints and logs lie
+in FOLDER, results in `results.jsonl` beside this script, a line each. Called again it goes on, and
+trains nothing twice. Cells run side by side, each on one thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
+
+from cells import Effect, commit, finished, keep, trained, use_one_thread
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.jsonl"
+SEEDS = 3
+SIZE = 96
+BATCH_SIZE = 64
+LEARNING_RATE = 2.5e-3
+WEIGHT_DECAY = 1e-5
+TEACHER_EPOCHS, EPOCHS = 24, (8, 8)
+
+TEACHER = "teacher"
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "static": ("ReActNet18", {}),
+    "INSTA-BNN": ("InstaResNet18", {}),
+    "INSTA-BNN+": ("InstaResNet18", {"plus": True}),
+}
+"""Models and their arguments, all else by default."""
+
+COMPARISONS = (
+    ("INSTA-BNN", "static"),
+    ("INSTA-BNN+", "static"),
+    ("INSTA-BNN+", "INSTA-BNN"),
+)
+PARTS = ("validation", "test")
+FILES = {"float": "float32", "int8": "int8"}
+"""Converted files, by how they compute what is not binary."""
+
+
+class Cell(NamedTuple):
+    """The teacher, or one variant with one seed."""
+
+    variant: str
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return TEACHER if self.variant == TEACHER else f"{self.variant}, seed {self.seed}"
+
+    def place(self, folder: Path) -> Path:
+        return folder / (TEACHER if self.variant == TEACHER else f"{self.variant}/seed{self.seed}")
+
+    def settings(self, folder: Path, dataset: str) -> dict[str, Any]:
+        """Arguments of a `larq_insta.training.configuration.Configuration`."""
+        shared = {
+            "dataset": dataset,
+            "image_size": SIZE,
+            "batch_size": BATCH_SIZE,
+            "learning_rate": (LEARNING_RATE,),
+            "seed": self.seed,
+        }
+        if self.variant == TEACHER:
+            how = {"steps": ("neither",), "epochs": (TEACHER_EPOCHS,)}
+            return {**shared, **how, "model": "ReActNet18", "weight_decay": (WEIGHT_DECAY,)}
+        model, arguments = VARIANTS[self.variant]
+        return {
+            **shared,
+            "model": model,
+            "model_arguments": arguments,
+            "steps": ("activations", "both"),
+            "epochs": EPOCHS,
+            "weight_decay": (WEIGHT_DECAY, 0.0),
+            "teacher": str(Cell(TEACHER).place(folder) / "best.keras"),
+        }
+
+
+def cells() -> list[Cell]:
+    """Seed after seed, so that whatever is finished can be compared in pairs."""
+    return [Cell(variant, seed) for seed in range(SEEDS) for variant in VARIANTS]
+
+
+def train(cell: Cell, folder: Path, dataset: str) -> dict[str, Any]:
+    """Trains and scores one cell, and the files that it is converted to."""
+    from larq_insta.training.configuration import Configuration
+    from larq_insta.version import installed_versions
+
+    use_one_thread()
+    configuration = Configuration(**cell.settings(folder, dataset))
+    place = cell.place(folder)
+    model, result, scores = trained(configuration, place)
+    binary = cell.variant != TEACHER
+    settings = configuration.identity() | {"dataset": "imagenette"}
+    if binary:
+        settings["teacher"] = TEACHER
+    return {
+        "cell": cell.name,
+        "variant": cell.variant,
+        "seed": cell.seed,
+        **scores,
+        **(file_accuracies(Path(result.checkpoint), dataset) if binary else {}),
+        "curve": curve(place),
+        "epoch": result.epoch,
+        "seconds": result.seconds,
+        "parameters": model.count_params(),
+        "date": time.strftime("%Y-%m-%d"),
+        "settings": settings,
+        "versions": installed_versions(),
+    }
+
+
+def file_accuracies(checkpoint: Path, name: str) -> dict[str, float]:
+    """Of the converted files on all test pictures."""
+    from larq_insta import conversion, data, runtime
+    from larq_insta.checkpoints import keras_files
+    from larq_insta_runtime.card import Card
+
+    card = Card.read(checkpoint)
+    dataset = data.load(name, image_size=SIZE)
+    images, labels = dataset.test_pictures(dataset.test.size, normalized=False)
+    calibration = card.preprocessing.normalize(dataset.training_pictures(256))
+    found = {}
+    for kind, layers in FILES.items():
+        target = checkpoint.with_name(f"{kind}.tflite")
+        conversion.convert(
+            keras_files.load(checkpoint),
+            target,
+            card,
+            card.preprocessing.normalize(images[:256]),
+            labels[:256],
+            float_layers=layers,
+            calibration=None if layers == "float32" else calibration,
+        )
+        answers = runtime.LiteModel(target).predict(images)
+        found[f"{kind}_file_accuracy"] = float(np.mean(answers.argmax(-1) == labels))
+        found[f"{kind}_file_bytes"] = target.stat().st_size
+    return found
+
+
+def curve(place: Path) -> list[float]:
+    """Validation accuracies of all epochs, of both steps."""
+    logs = [step / "log.csv" for step in (place / "step1", place)]
+    return [
+        float(value)
+        for log in logs
+        if log.exists()
+        for value in np.atleast_1d(np.genfromtxt(log, delimiter=",", names=True)["val_accuracy"])
+    ]
+
+
+class Scores:
+    """Accuracies of finished cells, in percent."""
+
+    def __init__(self, rows: dict[str, dict[str, Any]]) -> None:
+        self.rows = rows
+        self.variants = [name for name in VARIANTS if Cell(name, 0).name in rows]
+        self.seeds = [
+            seed
+            for seed in range(SEEDS)
+            if all(Cell(name, seed).name in rows for name in self.variants)
+        ]
+
+    def of(self, variant: str, key: str) -> np.ndarray:
+        """Of each seed that all variants have."""
+        return np.array([100 * self.rows[Cell(variant, seed).name][key] for seed in self.seeds])
+
+    def effect(self, variant: str, against: str, part: str) -> Effect:
+        key = f"{part}_accuracy"
+        return Effect.of(self.of(variant, key) - self.of(against, key))
+
+
+def report(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+    scores = Scores(rows)
+    cells = list(rows.values())
+    dates = sorted(cell["date"] for cell in cells)
+    commits = ", ".join(sorted({cell["commit"] for cell in cells}))
+    versions = ", ".join(f"{name} {version}" for name, version in cells[-1]["versions"].items())
+    yield "# Instance-aware thresholds on photographs: results"
+    yield ""
+    yield (
+        f"Written by `python studies/photographs/study.py report` from {len(cells)} cells of "
+        f"`results.jsonl`, trained from {dates[0]} to {dates[-1]} in "
+        f"{sum(cell['seconds'] for cell in cells) / 3600:.1f} hours of one thread, at commit "
+        f"{commits}, {versions}. What was asked, and how it is answered, is in "
+        "[protocol.md](protocol.md)."
+    )
+    yield ""
+    right = 100 * rows[TEACHER]["test_accuracy"]
+    yield f"The float teacher has {right:.2f} % of the test pictures right."
+    if len(scores.seeds) > 1:
+        yield from ("", "Paired differences of accuracy, in percentage points, with 95 % intervals")
+        yield from (f"over {len(scores.seeds)} seeds:", "")
+        yield from comparison_table(scores)
+    yield from ("", "All runs, validation and test accuracy in percent:", "")
+    yield from run_table(scores)
+    yield from ("", "![Validation accuracy over epochs](curves.png)", "")
+    yield "Test accuracy of the converted files, of all test pictures, mean over seeds:"
+    yield from ("", *file_table(scores))
+
+
+def comparison_table(scores: Scores) -> Iterator[str]:
+    yield "| variant | against | validation | verdict | test |"
+    yield "|---|---|---|---|---|"
+    for variant, against in COMPARISONS:
+        if variant in scores.variants and against in scores.variants:
+            validation, test = (scores.effect(variant, against, part) for part in PARTS)
+            yield f"| {variant} | {against} | {validation} | {validation.verdict} | {test} |"
+
+
+def run_table(scores: Scores) -> Iterator[str]:
+    heads = " | ".join(f"seed {seed}" for seed in scores.seeds)
+    yield f"| variant | parameters | hours of one thread | {heads} |"
+    yield "|---|--:|--:|" + "---|" * len(scores.seeds)
+    for variant in scores.variants:
+        pairs = zip(*(scores.of(variant, f"{part}_accuracy") for part in PARTS), strict=True)
+        runs = " | ".join(f"{validation:.2f}, {test:.2f}" for validation, test in pairs)
+        hours = np.mean(scores.of(variant, "seconds")) / 100 / 3600
+        parameters = scores.rows[Cell(variant, 0).name]["parameters"]
+        yield f"| {variant} | {parameters:,} | {hours:.1f} | {runs} |"
+
+
+def file_table(scores: Scores) -> Iterator[str]:
+    yield "| variant | Keras | " + " | ".join(f"{kind} file | MB" for kind in FILES) + " |"
+    yield "|---|--:|" + "--:|--:|" * len(FILES)
+    for variant in scores.variants:
+        keras = np.mean(scores.of(variant, "test_accuracy"))
+        files = " | ".join(
+            f"{np.mean(scores.of(variant, f'{kind}_file_accuracy')):.2f} | "
+            f"{np.mean(scores.of(variant, f'{kind}_file_bytes')) / 1e8:.2f}"
+            for kind in FILES
+        )
+        yield f"| {variant} | {keras:.2f} | {files} |"
+
+
+def plot(scores: Scores, target: Path) -> None:
+    """Validation accuracy of each cell over the epochs of both steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    ax = figure.subplots()
+    for number, variant in enumerate(scores.variants):
+        curves = [scores.rows[Cell(variant, seed).name]["curve"] for seed in scores.seeds]
+        for seed, values in enumerate(curves):
+            epochs = np.arange(1, len(values) + 1)
+            label = variant if seed == 0 else None
+            ax.plot(epochs, 100 * np.array(values), color=f"C{number}", alpha=0.7, label=label)
+    ax.axvline(EPOCHS[0] + 0.5, color="gray", linewidth=1)
+    ax.set_xlabel("epoch (right of the line weights are binary, too)")
+    ax.set_ylabel("validation accuracy, %")
+    ax.legend()
+    figure.savefig(target, dpi=120)
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    pass
+
+
+@main.command("train")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--dataset", required=True, help="Folder of Imagenette.")
+@click.option("--jobs", default=2, show_default=True, help="Cells at a time.")
+@click.option("--only", default="", help="Only cells with this in their names.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
+def train_command(folder: Path, dataset: str, jobs: int, only: str, results: Path) -> None:
+    """Train all cells that are not finished, the teacher first."""
+    teacher = [Cell(TEACHER)] if Cell(TEACHER).name not in finished(results) else []
+    run(teacher, folder, dataset, 1, results)
+    todo = [cell for cell in cells() if only in cell.name and cell.name not in finished(results)]
+    click.echo(f"{len(todo)} cells to do.")
+    run(todo, folder, dataset, jobs, results)
+
+
+def run(todo: list[Cell], folder: Path, dataset: str, jobs: int, results: Path) -> None:
+    # A process for each cell, as TensorFlow's threads and seeds are set once in a process.
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+        at = commit()
+        futures: dict[Future, Cell] = {
+            pool.submit(train, cell, folder, dataset): cell for cell in todo
+        }
+        for future in as_completed(futures):
+            row = future.result() | {"commit": at}
+            keep(results, row)
+            click.echo(f"{row['cell']}: validation {row['validation_accuracy']:.2%}")
+
+
+@main.command("report")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
+@click.option("--output", type=click.Path(path_type=Path), default=HERE)
+def report_command(results: Path, output: Path) -> None:
+    """Write report.md and curves.png."""
+    rows = finished(results)
+    (output / "report.md").write_text("\n".join(report(rows)) + "\n")
+    plot(Scores(rows), output / "curves.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The study on photographs: its pairs, and its report."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from larq_insta.training.configuration import Configuration
+
+FOLDER = Path(__file__).parents[2] / "studies/photographs"
+
+
+@pytest.fixture(scope="module")
+def study():
+    spec = importlib.util.spec_from_file_location("photographs_study", FOLDER / "study.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows(study, tests):
+    """Finished cells with these test accuracies, one a seed; validation is a point higher."""
+    given = {study.TEACHER: (0.9,), **tests}
+    return {
+        cell.name: {
+            "validation_accuracy": given[cell.variant][cell.seed] + 0.01,
+            "test_accuracy": given[cell.variant][cell.seed],
+            **{f"{kind}_file_accuracy": 0.5 for kind in study.FILES},
+            **{f"{kind}_file_bytes": 2_000_000 for kind in study.FILES},
+            "curve": [0.3, 0.4],
+            "commit": "abc",
+            "date": "2026-01-01",
+            "seconds": 3600.0,
+            "parameters": 10,
+            "versions": {"tensorflow": "2.19.1"},
+        }
+        for cell in [study.Cell(study.TEACHER), *study.cells()]
+    }
+
+
+TESTS = {
+    "static": (0.6, 0.61, 0.62),
+    "INSTA-BNN": (0.7, 0.71, 0.721),
+    "INSTA-BNN+": (0.6, 0.8, 0.7),
+}
+
+
+def test_cells_of_a_seed_differ_in_the_model_alone(study, tmp_path):
+    for seed in range(study.SEEDS):
+        alike = []
+        for variant in study.VARIANTS:
+            settings = study.Cell(variant, seed).settings(tmp_path, "pictures")
+            Configuration(**settings).check()
+            del settings["model"], settings["model_arguments"]
+            alike.append(settings)
+        assert all(settings == alike[0] for settings in alike)
+        assert alike[0]["teacher"] == str(tmp_path / "teacher" / "best.keras")
+
+
+def test_a_verdict_needs_an_interval_without_zero(study):
+    lines = list(study.report(rows(study, TESTS)))
+    verdicts = {
+        tuple(x.split(" | ")[:2]): x.split(" | ")[3] for x in lines if "better" in x or "no d" in x
+    }
+    assert verdicts == {
+        ("| INSTA-BNN", "static"): "better",
+        ("| INSTA-BNN+", "static"): "no difference shown",
+        ("| INSTA-BNN+", "INSTA-BNN"): "no difference shown",
+    }
+    assert "+10.03 (+9.89 to +10.18)" in "\n".join(lines)
+
+
+def test_seeds_that_not_all_have_are_left_out(study):
+    known = rows(study, TESTS)
+    del known["INSTA-BNN+, seed 2"]
+    scores = study.Scores(known)
+    assert scores.seeds == [0, 1]
+    assert "| seed 0 | seed 1 |\n" in "\n".join(study.report(known))
+
+
+def test_the_curves_are_drawn(study, tmp_path):
+    study.plot(study.Scores(rows(study, TESTS)), tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
