@@ -75,22 +75,22 @@ def keras_module(name: str) -> Any:
     return importlib.import_module(f"{keras_package()}.{name}")
 
 
-def with_common_names(config: bytes) -> bytes:
-    """A `.keras` file's configuration that names modules of Keras as Keras 2.15 does.
+def with_common_names(config: str) -> str:
+    """A file's configuration that names modules of Keras as Keras 2.15 does.
 
     tf_keras understands these names, but Keras 2.15 none of tf_keras's.
     """
-    return re.sub(rb'("module": *")tf_keras\.', rb"\1keras.", config)
+    return re.sub(r'("module": *")tf_keras\.', r"\1keras.", config)
 
 
 def use_common_names(path: Path) -> None:
     """Rewrites a `.keras` file that tf_keras wrote with such a configuration."""
     with zipfile.ZipFile(path) as archive:
-        members = {info: archive.read(info) for info in archive.infolist()}
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[CONFIG] = with_common_names(members[CONFIG].decode()).encode()
     with zipfile.ZipFile(path, "w") as archive:
-        for info, content in members.items():
-            config = info.filename == CONFIG
-            archive.writestr(info, with_common_names(content) if config else content)
+        for name, content in members.items():
+            archive.writestr(name, content)
 
 
 def mend_reading() -> None:

@@ -20,7 +20,7 @@ from zipfile import ZipFile
 
 import h5py
 
-from larq_insta.compat import CONFIG, WEIGHTS
+from larq_insta.compat import CONFIG, WEIGHTS, with_common_names
 from larq_insta_runtime.errors import InputError, first_line
 
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS, "larq_insta.json"}
@@ -170,7 +170,7 @@ def _archived(path: Path) -> Any:
         _check_size(sum(member.file_size for member in archive.infolist()), path)
         with h5py.File(io.BytesIO(archive.read(WEIGHTS))) as file:
             _check_arrays(file, path)
-        return without_compilation(json.loads(archive.read(CONFIG)))
+        return configuration(archive)
 
 
 def _of_h5(path: Path) -> Any:
@@ -182,7 +182,12 @@ def _of_h5(path: Path) -> Any:
             f"A checkpoint must have the model's configuration; {path} has weights alone: save "
             "the whole model."
         )
-    return json.loads(config)
+    return json.loads(with_common_names(config.decode() if isinstance(config, bytes) else config))
+
+
+def configuration(archive: ZipFile) -> Any:
+    """What is checked of a `.keras` file's configuration, and may then be built."""
+    return _without_compilation(json.loads(with_common_names(archive.read(CONFIG).decode())))
 
 
 def _check_arrays(file: h5py.File, path: Path) -> None:
@@ -223,7 +228,7 @@ def _check_size(size: int, path: Path) -> None:
         )
 
 
-def without_compilation(config: Any) -> Any:
+def _without_compilation(config: Any) -> Any:
     """A configuration without how it, or models that are its layers, were compiled.
 
     `keras_files` does not let Keras read that, and it may hold anything. Elsewhere the same
@@ -236,7 +241,7 @@ def without_compilation(config: Any) -> Any:
         return config
     config = {key: value for key, value in config.items() if key != "compile_config"}
     if isinstance(inner.get("layers"), list):
-        layers = [without_compilation(layer) for layer in inner["layers"]]
+        layers = [_without_compilation(layer) for layer in inner["layers"]]
         config["config"] = {**inner, "layers": layers}
     return config
 
@@ -254,8 +259,6 @@ def _problems(config: Any) -> Iterator[str]:
 def _class_problems(config: dict[str, Any]) -> Iterator[str]:
     name, module = config["class_name"], config.get("module")
     known = _FUNCTION_MODULES if name == "function" else _MODULES
-    if isinstance(module, str) and module.startswith("tf_keras"):
-        module = module.removeprefix("tf_")  # Keras 2 since TensorFlow 2.16
     if not isinstance(name, str) or not isinstance(module, str | None) or "." in name:
         yield f"the class name {name!r} of module {module!r}"
     elif name in _FORBIDDEN:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 import zipfile
@@ -57,8 +56,7 @@ def load(path: Path) -> tf.keras.Model:
 
 def _of_archive(path: Path) -> tf.keras.Model:
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-        config = json.loads(compat.with_common_names(archive.read(compat.CONFIG)))
-        model = tf.keras.saving.deserialize_keras_object(contents.without_compilation(config))
+        model = tf.keras.saving.deserialize_keras_object(contents.configuration(archive))
         model.load_weights(archive.extract(compat.WEIGHTS, folder))
     return model
 
