@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import importlib.util
 import io
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import larq_insta  # noqa: F401, I001  (before TensorFlow, to which it tells which Keras Larq needs)
+import larq_insta  # noqa: F401, I001  (before TensorFlow: it chooses Keras 2)
 import h5py
 import hypothesis
 import numpy as np
@@ -83,6 +84,15 @@ def run(*arguments, code=0, group=cli):
         raise result.exception
     assert result.exit_code == code, result.output
     return result.output
+
+
+def study(name):
+    """The module `study.py` of a study."""
+    path = Path(__file__).parents[1] / "studies" / name / "study.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_study", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def instance_aware(model):

@@ -1,21 +1,14 @@
 """The study on photographs: its pairs, and its report."""
 
-import importlib.util
-from pathlib import Path
-
+import conftest
 import pytest
 
 from larq_insta.training.configuration import Configuration
 
-FOLDER = Path(__file__).parents[2] / "studies/photographs"
-
 
 @pytest.fixture(scope="module")
 def study():
-    spec = importlib.util.spec_from_file_location("photographs_study", FOLDER / "study.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return conftest.study("photographs")
 
 
 def rows(study, tests):

@@ -1,9 +1,9 @@
 """The study of QuickNet made instance-aware: its pairs, and its report."""
 
-import importlib.util
 import json
 from pathlib import Path
 
+import conftest
 import pytest
 from click.testing import CliRunner
 
@@ -12,10 +12,7 @@ FOLDER = Path(__file__).parents[2] / "studies/quicknet"
 
 @pytest.fixture(scope="module")
 def study():
-    spec = importlib.util.spec_from_file_location("quicknet_study", FOLDER / "study.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return conftest.study("quicknet")
 
 
 def test_what_is_compared_differs_in_thresholds_alone(study, tmp_path, monkeypatch):
