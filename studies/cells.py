@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from scipy import stats
 
@@ -38,14 +43,15 @@ def use_one_thread() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def trained(configuration: Any, place: Path) -> tuple[Any, Any, dict[str, float]]:
-    """Trains a cell in a folder.
+def trained(configuration: Any, place: Path) -> dict[str, Any]:
+    """Trains a cell in a folder, where its best checkpoint is `best.keras`.
 
     # Returns
-        The network, the training's result, and its scores.
+        What a result says of every training, however often it was stopped.
     """
     from larq_insta import data, training
     from larq_insta.checkpoints import keras_files
+    from larq_insta.version import installed_versions
 
     place.parent.mkdir(parents=True, exist_ok=True)
     whereabouts = {name: getattr(configuration, name) for name in ("data_dir", "manual_dir")}
@@ -59,7 +65,44 @@ def trained(configuration: Any, place: Path) -> tuple[Any, Any, dict[str, float]
         for name, split in (("validation", dataset.validation), ("test", dataset.test)):
             loss, accuracy = model.evaluate(dataset.evaluation_batches(split), verbose=0)
             scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
-    return model, result, scores
+    return {
+        **scores,
+        "epoch": result.epoch,
+        "seconds": result.seconds,
+        "parameters": model.count_params(),
+        "date": time.strftime("%Y-%m-%d"),
+        "settings": configuration.identity(),
+        "versions": installed_versions(),
+    }
+
+
+def run(
+    train: Callable[..., dict[str, Any]], todo: Iterable[tuple], jobs: int, results: Path
+) -> None:
+    """Trains cells side by side, and keeps each result as soon as it is there.
+
+    # Arguments
+        train: Makes a cell's result; a function of a module, as each cell has a process.
+        todo: Arguments of `train`, for each cell.
+    """
+    # A process for each cell, as TensorFlow's threads and seeds are set once in a process.
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+        futures = [pool.submit(_at_commit, train, *arguments) for arguments in todo]
+        try:
+            for future in as_completed(futures):
+                row = future.result()
+                keep(results, row)
+                accuracy, minutes = row["validation_accuracy"], row["seconds"] / 60
+                click.echo(f"{row['cell']}: validation {accuracy:.2%}, {minutes:.0f} min")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _at_commit(train: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    at = commit()
+    use_one_thread()
+    return {**train(*arguments), "commit": at}
 
 
 def commit() -> str:

@@ -11,10 +11,7 @@ trains nothing twice. Cells run side by side, each on one thread.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-from cells import Effect, commit, finished, keep, trained, use_one_thread
+from cells import Effect, finished, run, trained
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -97,30 +94,15 @@ def cells() -> list[Cell]:
 def train(cell: Cell, folder: Path, dataset: str) -> dict[str, Any]:
     """Trains and scores one cell, and the files that it is converted to."""
     from larq_insta.training.configuration import Configuration
-    from larq_insta.version import installed_versions
 
-    use_one_thread()
-    configuration = Configuration(**cell.settings(folder, dataset))
     place = cell.place(folder)
-    model, result, scores = trained(configuration, place)
-    binary = cell.variant != TEACHER
-    settings = configuration.identity() | {"dataset": "imagenette"}
-    if binary:
-        settings["teacher"] = TEACHER
-    return {
-        "cell": cell.name,
-        "variant": cell.variant,
-        "seed": cell.seed,
-        **scores,
-        **(file_accuracies(Path(result.checkpoint), dataset) if binary else {}),
-        "curve": curve(place),
-        "epoch": result.epoch,
-        "seconds": result.seconds,
-        "parameters": model.count_params(),
-        "date": time.strftime("%Y-%m-%d"),
-        "settings": settings,
-        "versions": installed_versions(),
-    }
+    row = trained(Configuration(**cell.settings(folder, dataset)), place)
+    row["settings"] |= {"dataset": "imagenette"}
+    if cell.variant != TEACHER:
+        row["settings"] |= {"teacher": TEACHER}
+        row |= file_accuracies(place / "best.keras", dataset)
+    known = {"cell": cell.name, "variant": cell.variant, "seed": cell.seed}
+    return {**known, **row, "curve": curve(place)}
 
 
 def file_accuracies(checkpoint: Path, name: str) -> dict[str, float]:
@@ -278,24 +260,11 @@ def main() -> None:
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
 def train_command(folder: Path, dataset: str, jobs: int, only: str, results: Path) -> None:
     """Train all cells that are not finished, the teacher first."""
-    teacher = [Cell(TEACHER)] if Cell(TEACHER).name not in finished(results) else []
-    run(teacher, folder, dataset, 1, results)
-    todo = [cell for cell in cells() if only in cell.name and cell.name not in finished(results)]
-    click.echo(f"{len(todo)} cells to do.")
-    run(todo, folder, dataset, jobs, results)
-
-
-def run(todo: list[Cell], folder: Path, dataset: str, jobs: int, results: Path) -> None:
-    # A process for each cell, as TensorFlow's threads and seeds are set once in a process.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
-        at = commit()
-        futures: dict[Future, Cell] = {
-            pool.submit(train, cell, folder, dataset): cell for cell in todo
-        }
-        for future in as_completed(futures):
-            row = future.result() | {"commit": at}
-            keep(results, row)
-            click.echo(f"{row['cell']}: validation {row['validation_accuracy']:.2%}")
+    for group in ([Cell(TEACHER)], cells()):
+        known = finished(results)
+        todo = [cell for cell in group if only in cell.name and cell.name not in known]
+        click.echo(f"{len(todo)} cells to do.")
+        run(train, [(cell, folder, dataset) for cell in todo], jobs, results)
 
 
 @main.command("report")

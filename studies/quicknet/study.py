@@ -10,10 +10,7 @@ Called again it goes on, and trains nothing twice.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-from cells import Effect, commit, finished, keep, trained, use_one_thread
+from cells import Effect, finished, run, trained
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -78,24 +75,12 @@ def train_cell(
     variant: str, seed: int, folder: Path, whereabouts: dict[str, Any]
 ) -> dict[str, Any]:
     from larq_insta.training.configuration import Configuration
-    from larq_insta.version import installed_versions
 
-    use_one_thread()
     configuration = Configuration(**settings(variant, seed, folder), **whereabouts)
     place = folder / f"seed{seed}" / variant.replace(", ", "_")
-    model, result, scores = trained(configuration, place)
-    return {
-        "cell": f"{variant}, seed {seed}",
-        "variant": variant,
-        "seed": seed,
-        **scores,
-        "epoch": result.epoch,
-        "seconds": result.seconds,
-        "parameters": model.count_params(),
-        "date": time.strftime("%Y-%m-%d"),
-        "settings": configuration.identity() | {"model": Path(configuration.model).name},
-        "versions": installed_versions(),
-    }
+    row = trained(configuration, place)
+    row["settings"] |= {"model": Path(configuration.model).name}
+    return {"cell": f"{variant}, seed {seed}", "variant": variant, "seed": seed, **row}
 
 
 def accuracies(rows: dict[str, dict[str, Any]], variant: str, part: str) -> np.ndarray:
@@ -152,13 +137,8 @@ def train_command(folder: Path, results: Path, **whereabouts: Any) -> None:
     """Train all cells that are not finished."""
     todo = [(variant, seed) for seed in range(SEEDS) for variant in VARIANTS]
     todo = [cell for cell in todo if "{}, seed {}".format(*cell) not in finished(results)]
-    for variant, seed in todo:
-        at = commit()
-        # A process for each cell, as TensorFlow's threads and seeds are set once in a process.
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            row = pool.submit(train_cell, variant, seed, folder, whereabouts).result()
-        keep(results, row | {"commit": at})
-        click.echo(f"{row['cell']}: validation {row['validation_accuracy']:.2%}")
+    # One at a time, as a tuned network starts from the trained one.
+    run(train_cell, [(*cell, folder, whereabouts) for cell in todo], 1, results)
 
 
 @main.command("report")

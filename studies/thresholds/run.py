@@ -10,8 +10,7 @@ that the same seed gives the same weights again on the same machine.
 from __future__ import annotations
 
 import sys
-import time
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,14 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-from cells import commit, finished, keep, trained, use_one_thread
+from cells import finished, run, trained
 from variants import EPOCHS, SEEDS, Cell, cells
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 
 
 def prepare(whereabouts: dict[str, Any]) -> None:
-    """Makes the data set, which two processes must not do at once."""
+    """Makes the data set."""
     from larq_insta import data
 
     data.load("fashion_mnist", **whereabouts)
@@ -36,25 +35,10 @@ def prepare(whereabouts: dict[str, Any]) -> None:
 def train(cell: Cell, epochs: int, folder: Path, whereabouts: dict[str, Any]) -> dict[str, Any]:
     """Trains and scores one cell."""
     from larq_insta.training.configuration import Configuration
-    from larq_insta.version import installed_versions
 
-    use_one_thread()
     configuration = Configuration(**cell.settings(epochs), **whereabouts)
-    place = folder / cell.name
-    model, result, scores = trained(configuration, place)
-    return {
-        "cell": cell.name,
-        "topology": cell.topology,
-        "variant": cell.variant,
-        "seed": cell.seed,
-        **scores,
-        "epoch": result.epoch,
-        "seconds": result.seconds,
-        "parameters": model.count_params(),
-        "date": time.strftime("%Y-%m-%d"),
-        "settings": configuration.identity(),
-        "versions": installed_versions(),
-    }
+    known = {"cell": cell.name, "topology": cell.topology, "variant": cell.variant}
+    return {**known, "seed": cell.seed, **trained(configuration, folder / cell.name)}
 
 
 @click.command(help=__doc__)
@@ -80,19 +64,10 @@ def main(
     todo = [cell for cell in cells(seeds) if only in cell.name and cell.name not in known]
     click.echo(f"{len(known)} cells are finished, {len(todo)} to do.")
     whereabouts = {"data_dir": data_dir, "manual_dir": manual_dir}
-    # A process for each cell, as TensorFlow's threads and seeds are set once in a process.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+    # The data set is made first, which two processes must not do at once.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(prepare, whereabouts).result()
-        futures: dict[Future, str] = {
-            pool.submit(train, cell, epochs, folder, whereabouts): commit() for cell in todo
-        }
-        for future in as_completed(futures):
-            row = future.result() | {"commit": futures[future]}
-            keep(results, row)
-            click.echo(
-                f"{row['cell']}: validation {row['validation_accuracy']:.2%}, "
-                f"{row['seconds']:.0f} s"
-            )
+    run(train, [(cell, epochs, folder, whereabouts) for cell in todo], jobs, results)
 
 
 if __name__ == "__main__":
