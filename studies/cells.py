@@ -81,6 +81,8 @@ def run(
 ) -> None:
     """Trains cells side by side, and keeps each result as soon as it is there.
 
+    A cell that fails keeps none of the others from being trained; its error is raised at the end.
+
     # Arguments
         train: Makes a cell's result; a function of a module, as each cell has a process.
         todo: Arguments of `train`, for each cell.
@@ -88,15 +90,14 @@ def run(
     # A process for each cell, as TensorFlow's threads and seeds are set once in a process.
     with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         futures = [pool.submit(_at_commit, train, *arguments) for arguments in todo]
-        try:
-            for future in as_completed(futures):
+        for future in as_completed(futures):
+            if future.exception() is None:
                 row = future.result()
                 keep(results, row)
                 accuracy, minutes = row["validation_accuracy"], row["seconds"] / 60
                 click.echo(f"{row['cell']}: validation {accuracy:.2%}, {minutes:.0f} min")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for future in futures:
+        future.result()
 
 
 def _at_commit(train: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
