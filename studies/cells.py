@@ -43,6 +43,18 @@ def use_one_thread() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
+def prepare(dataset: str, **whereabouts: str | None) -> None:
+    """Makes a data set of TensorFlow Datasets first, which two cells must not do at once."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(_load, dataset, whereabouts).result()
+
+
+def _load(dataset: str, whereabouts: dict[str, str | None]) -> None:
+    from larq_insta import data
+
+    data.load(dataset, **whereabouts)
+
+
 def trained(configuration: Any, place: Path) -> dict[str, Any]:
     """Trains a cell in a folder, where its best checkpoint is `best.keras`.
 

@@ -98,8 +98,7 @@ class InferenceThreshold(InferenceLayer):
             self.alpha = layer.alpha.numpy()
         self.branch_activation = layer.branch_activation
         if layer.reduction_ratio is not None:
-            reduce, bias = layer.branch_reduce.get_weights()
-            self.branch = (reduce, bias, *layer.branch_expand.get_weights())
+            self.branch = layer.branch_weights()
         self.return_statistic = layer.return_statistic
         if layer.normalization == "batch":
             self.moments = _moments(layer)

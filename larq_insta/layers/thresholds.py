@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import tensorflow as tf
 
 from larq_insta.layers import statistics
+from larq_insta.layers.branch import Branched
 from larq_insta.layers.channelwise import (
     ChannelwiseLayer,
     InstanceAware,
     add_saturated,
-    build_inside,
     check_choice,
     narrow,
 )
@@ -81,7 +80,7 @@ class StaticThreshold(ChannelwiseLayer):
 
 
 @tf.keras.utils.register_keras_serializable("larq_insta")
-class InstaThreshold(InstanceAware, StaticThreshold):
+class InstaThreshold(Branched, InstanceAware, StaticThreshold):
     r"""Subtracts a threshold computed for every instance from its own statistics.
 
     The paper's INSTA-Th; with `reduction_ratio` its INSTA-Th+. A sign follows it.
@@ -90,8 +89,11 @@ class InstaThreshold(InstanceAware, StaticThreshold):
 
     per instance and channel, the mean \\(E\\) taken over height and width. INSTA-Th+ adds
     to (or puts in place of) \\(\alpha \cdot E[X^3]\\) a squeeze-and-excitation branch
-    \\(W_2 \, \mathrm{relu}(W_1 E[X^3] + b_1)\\), with \\(W_2 = 0\\) at first, so that it
-    starts as INSTA-Th.
+    of \\(C\\) channels and \\(H\\) hidden units
+
+    \\[\frac{1}{H} W_2 \, \mathrm{relu}\left(\frac{1}{C} W_1 E[X^3] + b_1\right)\\]
+
+    with \\(W_2 = 0\\) at first, so that it starts as INSTA-Th.
 
     Gradient, with upstream gradient \\(g\\), \\(G = \sum_j g_j\\) over the instance's
     \\(N\\) positions (for a following sign, \\(g\\) already holds its pseudo-gradient):
@@ -111,7 +113,10 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         argument. The branch's last dense layer has no bias, as \\(\beta\\) is one.
         Gradient and branch are chosen by our study, table ResNet18 of
         `studies/thresholds/report.md`: without the gradient it is worse, and neither
-        form of the branch is shown to be better.
+        form of the branch is shown to be better. Adam moves every weight by about the
+        learning rate, and so a sum over \\(C\\) channels \\(C\\) times as far as
+        \\(\alpha\\) moves the threshold; divided by their numbers of inputs, both dense
+        layers learn as fast as \\(\alpha\\) at every width (`studies/plus/report.md`).
 
     # Arguments
         statistic: `"cube_mean"` (\\(E[X^3]\\)), `"mean"`, `"variance"` or `"skewness"`.
@@ -131,6 +136,9 @@ class InstaThreshold(InstanceAware, StaticThreshold):
             `"tanh"`; `None` for a linear one.
         branch_combination: `"add"` the branch to \\(\alpha \cdot E[X^3]\\), or
             `"replace"` that by the branch.
+        branch_scaling: By what the branch's dense layers divide their sums: `"fan_in"`, their
+            numbers of inputs \\(C\\) and \\(H\\); `None` for nothing, as a configuration
+            without this argument, of version 0.1.0, is read.
         return_statistic: If true a call returns a list, the output and the (normalised)
             statistic `(batch, 1, ..., 1, channels)`, for an `InstaPReLU` to reuse.
         **kwargs: As for `StaticThreshold`, `beta_initializer` among them.
@@ -163,6 +171,7 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         reduction_ratio: int | None = None,
         branch_activation: Any = None,
         branch_combination: str = "add",
+        branch_scaling: str | None = "fan_in",
         return_statistic: bool = False,
         statistic_bound: float | None = None,
         **kwargs: Any,
@@ -170,17 +179,9 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         super().__init__(
             statistic, normalization, alpha_initializer, stop_gradient, statistic_bound, **kwargs
         )
-        check_choice("branch_combination", branch_combination, ("add", "replace"))
         check_choice("return_statistic", return_statistic, (False, True))
-        if reduction_ratio is not None and not _is_count(reduction_ratio):
-            raise ValueError(
-                "`reduction_ratio` must be None or at least 1, a whole number; got "
-                f"{reduction_ratio!r}."
-            )
+        self.set_branch(reduction_ratio, branch_activation, branch_combination, branch_scaling)
         self.alpha_regularizer = _regularizer("alpha_regularizer", alpha_regularizer)
-        self.reduction_ratio = reduction_ratio
-        self.branch_activation = tf.keras.activations.get(branch_activation)
-        self.branch_combination = branch_combination
         self.return_statistic = return_statistic
         self.has_alpha = reduction_ratio is None or branch_combination == "add"
 
@@ -189,26 +190,9 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         if self.has_alpha:
             self.alpha = self.add_vector("alpha", self.alpha_initializer, self.alpha_regularizer)
         if self.reduction_ratio is not None:
-            channels = self.input_spec.axes[-1]
-            self._build_branch(channels, hidden=max(1, channels // self.reduction_ratio))
+            self.build_branch()
         # Last, so that freezing does not change the order of weights in an `.h5` file.
         self.build_batch_norm(input_shape)
-
-    def _build_branch(self, channels: int, hidden: int) -> None:
-        wide = statistics.wide_dtype(self.dtype)
-        self.branch_reduce = tf.keras.layers.Dense(
-            hidden, "relu", kernel_initializer="he_normal", dtype=wide, name="branch_reduce"
-        )
-        self.branch_expand = tf.keras.layers.Dense(
-            channels,
-            self.branch_activation,
-            use_bias=False,
-            kernel_initializer="zeros",
-            dtype=wide,
-            name="branch_expand",
-        )
-        build_inside(self.branch_reduce, (None, channels))
-        build_inside(self.branch_expand, (None, hidden))
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> Any:
         x = self.batch_norm(inputs) if self.normalization == "batch" else inputs
@@ -251,28 +235,16 @@ class InstaThreshold(InstanceAware, StaticThreshold):
         if self.has_alpha:
             threshold = threshold + tf.cast(self.alpha, statistic.dtype) * statistic
         if self.reduction_ratio is not None:
-            threshold = threshold + self._branch(statistic)
+            threshold = threshold + self.branch(statistic)
         return threshold
-
-    def _branch(self, statistic: tf.Tensor) -> tf.Tensor:
-        channels = self.input_spec.axes[-1]
-        squeezed = tf.reshape(statistic, (-1, channels))
-        excited = self.branch_expand(self.branch_reduce(squeezed))
-        return tf.reshape(excited, (-1, *[1] * (statistic.shape.rank - 2), channels))
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "alpha_regularizer": tf.keras.regularizers.serialize(self.alpha_regularizer),
-            "reduction_ratio": self.reduction_ratio,
-            "branch_activation": tf.keras.activations.serialize(self.branch_activation),
-            "branch_combination": self.branch_combination,
+            **self.branch_config(),
             "return_statistic": self.return_statistic,
         }
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and int(value) >= 1
 
 
 def _regularizer(argument: str, value: Any) -> Any:

@@ -10,8 +10,6 @@ that the same seed gives the same weights again on the same machine.
 from __future__ import annotations
 
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,10 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-from cells import finished, run, trained
+from cells import finished, prepare, run, trained
 from variants import EPOCHS, SEEDS, Cell, cells
 
 RESULTS = Path(__file__).with_name("results.jsonl")
-
-
-def prepare(whereabouts: dict[str, Any]) -> None:
-    """Makes the data set."""
-    from larq_insta import data
-
-    data.load("fashion_mnist", **whereabouts)
 
 
 def train(cell: Cell, epochs: int, folder: Path, whereabouts: dict[str, Any]) -> dict[str, Any]:
@@ -64,9 +55,7 @@ def main(
     todo = [cell for cell in cells(seeds) if only in cell.name and cell.name not in known]
     click.echo(f"{len(known)} cells are finished, {len(todo)} to do.")
     whereabouts = {"data_dir": data_dir, "manual_dir": manual_dir}
-    # The data set is made first, which two processes must not do at once.
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        pool.submit(prepare, whereabouts).result()
+    prepare("fashion_mnist", **whereabouts)
     run(train, [(cell, epochs, folder, whereabouts) for cell in todo], jobs, results)
 
 

@@ -40,21 +40,67 @@ def test_stopped_gradient_leaves_only_the_direct_path(rng):
     assert np.abs(dalpha).max() > 0
 
 
-def test_plus_branch_equals_numpy_and_starts_as_insta_threshold(rng):
+@pytest.mark.parametrize("scaling", ["fan_in", None])
+def test_plus_branch_equals_numpy_and_starts_as_insta_threshold(scaling, rng):
     x = rng.normal(size=(3, 4, 5, 6))
-    plain = InstaThreshold(alpha_initializer="ones", dtype="float64")
+    arguments = {"alpha_initializer": "ones", "dtype": "float64"}
+    plain = InstaThreshold(**arguments)
     plus = InstaThreshold(
-        alpha_initializer="ones", reduction_ratio=2, branch_activation="tanh", dtype="float64"
+        reduction_ratio=2, branch_activation="tanh", branch_scaling=scaling, **arguments
     )
     np.testing.assert_array_equal(plus(x), plain(x))
     reduce, bias, expand = (rng.normal(size=s) for s in ((6, 3), (3,), (3, 6)))
-    plus.branch_reduce.set_weights([reduce, bias])
+    plus.branch_reduce.kernel.assign(reduce)
+    (plus.branch_bias if scaling else plus.branch_reduce.bias).assign(bias)
     plus.branch_expand.set_weights([expand])
+    channels, hidden = (6, 3) if scaling else (1, 1)
     cube = (x**3).mean((1, 2))
-    branch = np.tanh(np.maximum(cube @ reduce + bias, 0) @ expand)
+    branch = np.tanh(np.maximum(cube @ reduce / channels + bias, 0) @ expand / hidden)
     np.testing.assert_allclose(plus(x), x - (cube + branch)[:, None, None])
+    for mine, expected in zip(
+        plus.branch_weights(), (reduce / channels, bias, expand / hidden), strict=True
+    ):
+        np.testing.assert_allclose(mine, expected)
     plus.branch_combination, plus.has_alpha = "replace", False
     np.testing.assert_allclose(plus(x), x - branch[:, None, None])
+
+
+def branch_over_alpha(channels, scaling):
+    """How far Adam moves the threshold by the branch, over how far by alpha."""
+    tf.keras.utils.set_random_seed(0)
+    layer = InstaThreshold("mean", reduction_ratio=4, branch_scaling=scaling)
+    x = tf.ones((1, 1, 1, channels))
+    layer(x)
+    optimizer = tf.keras.optimizers.Adam(0.01)
+    for _ in range(10):
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(layer.threshold(x))
+        weights = layer.trainable_weights
+        optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+    return float(tf.reduce_mean(layer.branch(x)) / tf.reduce_mean(layer.alpha))
+
+
+def test_adam_moves_the_branch_as_far_at_every_width():
+    assert all(branch_over_alpha(channels, "fan_in") < 2 for channels in (8, 64, 512))
+    assert branch_over_alpha(512, None) > 100
+
+
+def test_a_branch_of_version_0_1_0_is_read_as_it_was(rng):
+    config = InstaThreshold(reduction_ratio=2, branch_scaling=None).get_config()
+    del config["branch_scaling"]
+    assert InstaThreshold.from_config(config).branch_scaling is None
+    assert InstaThreshold(reduction_ratio=2).branch_scaling == "fan_in"
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
+def test_weights_of_another_scaling_are_refused(suffix, tmp_path):
+    def model(scaling):
+        layer = InstaThreshold(reduction_ratio=2, branch_scaling=scaling, name="threshold")
+        return tf.keras.Sequential([tf.keras.Input((4, 4, 6)), layer])
+
+    model(None).save_weights(tmp_path / f"old{suffix}")
+    with pytest.raises(ValueError, match=r"shape|variables"):
+        model("fan_in").load_weights(tmp_path / f"old{suffix}")
 
 
 def test_normalization_of_the_input_or_of_the_statistic(rng):
