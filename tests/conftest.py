@@ -6,11 +6,14 @@ import importlib.util
 import io
 import os
 import re
+import select
+import time
 import warnings
 import zipfile
 from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -25,6 +28,7 @@ from click.testing import CliRunner
 from larq_insta import InstaPReLU, InstaThreshold, models
 from larq_insta.cli import cli
 from larq_insta.zoo import resnet18
+from larq_insta_runtime import progress
 
 TINY = ("InstaMobileNetV1", "--filters", "4,4", "--insta-blocks", "all")
 """The network of `tiny` for the command line."""
@@ -180,6 +184,33 @@ def converted(trained, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("converted") / "model.tflite"
     run("convert", trained / "best.keras", path)
     return path
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal on which progress is shown, at each step; called, it gives what was written."""
+    ours, theirs = pytest.importorskip("pty").openpty()
+    stream = os.fdopen(theirs, "w", encoding="ascii")
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=stream))
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN", 0)
+
+    def written():
+        text = b""
+        while select.select([ours], [], [], 0.2)[0]:
+            text += os.read(ours, 1 << 16)
+        return text.decode()
+
+    yield written
+    stream.close()
+    os.close(ours)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when they are told to."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
 
 
 def tiny(name="InstaMobileNetV1", **arguments):

@@ -6,18 +6,14 @@ import click
 
 from larq_insta import compat
 from larq_insta.cli import convert, demo, import_weights, report, run, train
+from larq_insta.cli.program import Program
 from larq_insta.version import __version__
 from larq_insta_runtime.cli import benchmark
-from larq_insta_runtime.commands import Group
 
 compat.choose_keras(always=True)  # in a process of ours nobody wants another
 
 
-class _Group(Group):
-    after_stop = f"{Group.after_stop}, and a training goes on after its last whole epoch"
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def cli() -> None:
     """Binary networks with instance-aware thresholds: train, convert, run."""

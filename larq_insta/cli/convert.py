@@ -10,6 +10,7 @@ import click
 from larq_insta.cli.options import check_fits, data_options, load_for, not_empty, trained
 from larq_insta_runtime.commands import command, path
 from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.progress import stages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,20 +117,22 @@ def convert(
     calibrating = None
     if float_layers == "int8":
         calibrating = card.preprocessing.normalize(loaded.training_pictures(calibration))
-    report = conversion.convert(
-        model,
-        target,
-        card,
-        card.preprocessing.normalize(images),
-        labels,
-        fold=not no_fold,
-        float_weights=float_weights,
-        float_layers=float_layers,
-        calibration=calibrating,
-        pixels=pixels,
-        runtime=runtime,
-        allow_differences=allow_differences,
-    )
+    with stages() as tell:
+        report = conversion.convert(
+            model,
+            target,
+            card,
+            card.preprocessing.normalize(images),
+            labels,
+            fold=not no_fold,
+            float_weights=float_weights,
+            float_layers=float_layers,
+            calibration=calibrating,
+            pixels=pixels,
+            runtime=runtime,
+            allow_differences=allow_differences,
+            tell=tell,
+        )
     click.echo(report.describe())
     click.echo(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
 

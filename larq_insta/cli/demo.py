@@ -10,6 +10,7 @@ import click
 
 from larq_insta.training.configuration import Configuration
 from larq_insta_runtime.commands import command, path
+from larq_insta_runtime.progress import stages
 
 if TYPE_CHECKING:
     from larq_insta.data.dataset import ImageDataset
@@ -49,7 +50,8 @@ def run(output: Path, say: Callable[[str], None]) -> None:
     say("2. Convert the best checkpoint with Larq Compute Engine and compare it with Keras.")
     keras, file = runtime.KerasModel(Path(result.checkpoint)), output / "digits.tflite"
     pictures, labels = digits.test_pictures(digits.test.size)
-    report = conversion.convert(keras.network, file, keras.card, pictures, labels)
+    with stages() as tell:
+        report = conversion.convert(keras.network, file, keras.card, pictures, labels, tell=tell)
     for line in report.describe().splitlines():
         say(f"   {line}")
 

@@ -17,6 +17,7 @@ from larq_insta.cli.options import (
     trained,
 )
 from larq_insta_runtime.commands import command, path
+from larq_insta_runtime.progress import stages
 
 
 @command()
@@ -69,7 +70,9 @@ def summary(
     costs = profiling.profile(network)
     sizes = {}
     if file_size:
-        content = lowering.lower_as_trained(network)
+        with stages() as tell:
+            tell("converting")
+            content = lowering.lower_as_trained(network)
         sizes = {kind: len(float_weights.store(content, kind)) for kind in float_weights.KINDS}
     if plot is not None:
         from larq_insta.reports import cost_plot

@@ -11,6 +11,7 @@ import click
 from larq_insta.cli.options import data_options, load_for, not_empty
 from larq_insta_runtime.cli import pictures_and_top, predict_each
 from larq_insta_runtime.commands import command, path
+from larq_insta_runtime.progress import counted
 
 
 @command()
@@ -45,7 +46,9 @@ def evaluate(file: Path, dataset: str | None, data_dir: str | None, manual_dir: 
         )
         start = time.monotonic()
         with loaded.naming_unreadable():
-            accuracy, pictures = runtime.accuracy(model, loaded.evaluation_batches(loaded.test))
+            batches = loaded.evaluation_batches(loaded.test)
+            told = counted(batches, loaded.test.size, "Evaluating")
+            accuracy, pictures = runtime.accuracy(model, told)
     click.echo(
         f"Test accuracy {accuracy:.2%} on {pictures:,} pictures of {loaded.name}, "
         f"{time.monotonic() - start:.0f} s: {file}"

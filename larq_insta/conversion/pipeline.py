@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def convert(
     pixels: bool = False,
     runtime: str = "lce",
     allow_differences: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Converts and verifies a model, and writes it with a report, `TARGET.json`.
 
@@ -58,6 +60,7 @@ def convert(
         runtime: What shall run the file: `"lce"`, Larq Compute Engine, or `"tflite"`, any
             TensorFlow Lite, larger and slower.
         allow_differences: Whether to write a file that fails the verification.
+        tell: Called with the name of each stage as it begins, as all takes half a minute.
 
     # Raises
         InputError: if the model cannot be converted faithfully or `target` not be written.
@@ -72,16 +75,20 @@ def convert(
     check_model(model)
     _check_pictures(model, images, labels)
     card.check_network(model.input_shape, model.output_shape, str(model.name))
+    if fold:
+        tell("folding")
     network = folding.fold(model) if fold else model
+    tell("lowering")
     exact = RUNTIMES[runtime](network)
     computed = exact
     if calibration is not None and float_layers == "int8":
+        tell("calibrating")
         normalized = card.preprocessing if pixels else None
         computed = computing.compute_in_int8(exact, calibration, normalized)
     content = metadata.with_metadata(storage.store(computed, float_weights), card)
     least = min(MIN_AGREEMENT[float_weights], MIN_AGREEMENT[float_layers])
     taken = card.preprocessing.pixels(images) if pixels else images
-    report = verify(model, network, exact, content, images, labels, least, runtime, taken)
+    report = verify(model, network, exact, content, images, labels, least, runtime, taken, tell)
     if report.problems and not allow_differences:
         raise InputError(
             f"{report.problems[0]} The file is not written (--allow-differences would)."

@@ -7,7 +7,7 @@ what Keras gives it, and both networks are run as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +43,7 @@ def verify(
     min_agreement: float = MIN_AGREEMENT["float32"],
     runtime: str = "lce",
     taken: np.ndarray | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Compares a converted model with its original.
 
@@ -56,6 +57,7 @@ def verify(
         min_agreement: Share of the pictures that must get the same best class.
         runtime: What the file is for, `"lce"` or `"tflite"`.
         taken: The images as the file takes them, if not normalized.
+        tell: Called with the name of each stage as it begins.
 
     # Raises
         InputError: if there is nothing to compare, or the answers are no probabilities.
@@ -74,6 +76,7 @@ def verify(
             "Larq layers binary input and kernel quantizers."
         )
     taken = images if taken is None else taken
+    tell("checking answers")
     keras, lite = model.predict(images, verbose=0), Interpreter(content).predict(taken)
     device = litert.Interpreter(content).predict(taken)
     finite = bool(np.isfinite([keras, lite, device]).all())
@@ -83,6 +86,7 @@ def verify(
     agreement = min(same.mean(), device_same.mean())
     compared = Comparison((), 0.0, 0, 0, 0.0)
     if finite:
+        tell("checking blocks")
         few = np.arange(len(images)) < _PICTURES_OF_BLOCKS
         if agreement < min_agreement:
             few[np.flatnonzero(~(same & device_same) & ~few)[:_PICTURES_OF_BLOCKS]] = True

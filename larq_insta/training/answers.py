@@ -13,6 +13,7 @@ from larq_insta.data.dataset import ImageDataset
 from larq_insta.training.diagnosis import unanswered
 from larq_insta.training.resume import History
 from larq_insta_runtime.errors import InputError
+from larq_insta_runtime.progress import counted
 
 _REMEDY = (
     "bound the statistics (--threshold statistic_bound=8) or lower the learning rate, and use "
@@ -64,7 +65,8 @@ def test_accuracy(model: tf.keras.Model, dataset: ImageDataset) -> float:
     """
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     batches = dataset.evaluation_batches(dataset.test)
-    loss, accuracy = model.evaluate(batches, verbose=0)
+    for images, labels in counted(batches, dataset.test.size, "Testing"):
+        loss, accuracy = model.test_on_batch(images, labels, reset_metrics=False)
     if not math.isfinite(loss):
         raise InputError(
             "Answers to test pictures must be finite; after the best epoch they are not: "

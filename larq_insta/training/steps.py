@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from larq_insta.data.dataset import ImageDataset
 from larq_insta.training import answers, diagnosis, distillation, distribution, resume, runs
 from larq_insta.training.configuration import Configuration
 from larq_insta.training.preparing import load_data
+from larq_insta.training.progress import Progress
 from larq_insta.training.runs import BEST, LAST, Result, opened, write_json
 from larq_insta.training.trainer import NOT_FINITE, Trainer, trained_weights
 from larq_insta.training.watching import TensorBoardLog, forget_epochs
@@ -222,22 +222,25 @@ class _Run:
         )
 
     def _fit(self, trainer: Trainer, index: int, done: int, keeper: resume.Keeper) -> None:
+        later = sum(self.configuration.epochs[index + 1 :]) * self.updates
+        batches = distribution.training_batches(
+            self.strategy,
+            self.dataset,
+            self.batch_size,
+            self.configuration.seed,
+            self._epochs(index, done),
+        )
         try:
-            trainer.fit(
-                distribution.training_batches(
-                    self.strategy,
-                    self.dataset,
-                    self.batch_size,
-                    self.configuration.seed,
-                    self._epochs(index, done),
-                ),
-                initial_epoch=done,
-                epochs=self.configuration.epochs[index],
-                steps_per_epoch=self.updates,
-                validation_data=distribution.validation_batches(self.dataset),
-                callbacks=self._callbacks(done, keeper),
-                verbose=0 if not self.chief else "auto" if sys.stdout.isatty() else 2,
-            )
+            with Progress(self.say, later) as progress:
+                trainer.fit(
+                    batches,
+                    initial_epoch=done,
+                    epochs=self.configuration.epochs[index],
+                    steps_per_epoch=self.updates,
+                    validation_data=distribution.validation_batches(self.dataset),
+                    callbacks=self._callbacks(done, keeper, progress),
+                    verbose=0,
+                )
         except tf.errors.InvalidArgumentError as error:
             if NOT_FINITE not in str(error):
                 raise
@@ -248,7 +251,9 @@ class _Run:
         before = sum(self.configuration.epochs[:index])
         return range(before + done, before + self.configuration.epochs[index])
 
-    def _callbacks(self, done: int, keeper: resume.Keeper) -> list[tf.keras.callbacks.Callback]:
+    def _callbacks(
+        self, done: int, keeper: resume.Keeper, progress: Progress
+    ) -> list[tf.keras.callbacks.Callback]:
         # Logs before the state: what was logged after it would be lost by a kill in between.
         if not self.chief:
             return [keeper.copier, keeper]
@@ -261,7 +266,7 @@ class _Run:
         check = tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: self._check_output())
         remarks = answers.Remarks(keeper.copy, dataset, self.say)
         log = TensorBoardLog(folder, watched, keeper.copy)
-        return [keeper.copier, check, remarks, log, keeper]
+        return [progress, keeper.copier, check, remarks, log, keeper]
 
     def _check_output(self) -> None:
         # Else it would be made anew, without what is needed to go on.

@@ -43,8 +43,6 @@ class Command(click.Command):
     """Shows an `InputError` as one line and ends with exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        # TensorFlow logs even its search for a GPU as errors; real ones are raised.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
             with warnings.catch_warnings():
                 # Keras warns of QuickNet's blurring filter, a function, which it reads again all
