@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from larq_insta import compat
-from larq_insta.cli import convert, demo, import_weights, report, run, train
+from larq_insta.cli import convert, demo, import_weights, report, run, train, versions
 from larq_insta.version import __version__
 from larq_insta_runtime.cli import benchmark
 from larq_insta_runtime.commands import Group
@@ -34,5 +34,6 @@ for _command in (
     run.predict,
     report.summary,
     demo.demo,
+    versions.versions,
 ):
     cli.add_command(_command)

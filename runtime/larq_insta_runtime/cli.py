@@ -143,5 +143,17 @@ def benchmark(
             partial.write_text(json.dumps(result, indent=2) + "\n")
 
 
-for _command in (predict, evaluate, benchmark):
+@command()
+def versions() -> None:
+    """Versions, kernels and processor here, for reports of faults.
+
+    What is missing or broken is told in its line.
+    """
+    from larq_insta_runtime import environment
+
+    for line in environment.lines(environment.facts()):
+        click.echo(line)
+
+
+for _command in (predict, evaluate, benchmark, versions):
     cli.add_command(_command)
