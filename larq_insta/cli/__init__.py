@@ -7,7 +7,7 @@ import click
 from larq_insta import compat
 from larq_insta.cli import convert, demo, import_weights, report, run, train, versions
 from larq_insta.version import __version__
-from larq_insta_runtime.cli import benchmark
+from larq_insta_runtime.cli import benchmark, card
 from larq_insta_runtime.commands import Group
 
 compat.choose_keras(always=True)  # in a process of ours nobody wants another
@@ -32,6 +32,7 @@ for _command in (
     benchmark,
     report.inspect,
     run.predict,
+    card,
     report.summary,
     demo.demo,
     versions.versions,

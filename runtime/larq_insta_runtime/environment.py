@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def runtime() -> Iterator[Fact]:
 def versions(packages: Iterable[str], running: str | None = None) -> Iterator[Fact]:
     """Of packages as they are installed; `running` is what the imported one says of itself."""
     for name in packages:
-        yield name, lambda name=name: _version(name, running)
+        yield name, partial(_version, name, running)
 
 
 def _version(name: str, running: str | None) -> str:

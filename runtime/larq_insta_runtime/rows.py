@@ -17,6 +17,7 @@ def described(name: str, value: str, width: int, most_lines: int | None = None) 
         _COLUMNS - 1 - width,  # terminals put what fills a line to its end in two
         max_lines=most_lines,
         placeholder=" ...",
+        break_on_hyphens=False,
     )
     for i, line in enumerate(lines or ["-"]):
         yield f"{'' if i else name:{width}}{line}"
