@@ -112,6 +112,7 @@ setup(
             "pytest",
             "pytest-cov",
             "pytest-xdist",
+            "pyyaml",
             "ruff",
             PLOT,
             TEACHER,

@@ -70,6 +70,41 @@ def test_both_distributions_are_of_one_version_and_licence(metadata):
     assert (ROOT / "runtime/LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
+def test_who_is_cited():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {larq_insta.__version__}\n" in text
+    assert "\nlicense: Apache-2.0\n" in text
+    names = re.findall(r"family-names: (.+)\n +given-names: (.+)", text)
+    assert names == [
+        ("Lee", "Changhun"),
+        ("Kim", "Hyungjun"),
+        ("Park", "Eunhyeok"),
+        ("Kim", "Jae-Joon"),
+    ]
+    assert "2204.07439" in text
+
+
+def test_a_tag_is_published_if_all_versions_are_its_own(tmp_path):
+    check = runpy.run_path(str(ROOT / ".github/check_tag.py"))
+    texts = {
+        "CITATION.cff": "cff-version: 1.2.0\nversion: 1.2.3\n",
+        "CHANGELOG.md": "# Changelog\n\n## 1.2.3 (2026-11-26)\n\n## 1.2.2\n",
+    }
+    for file in check["PLACES"]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(texts.get(file, '"""Text."""\n\n__version__ = "1.2.3"\n'))
+    assert check["problems"](tmp_path, "v1.2.3") == []
+    assert len(check["problems"](tmp_path, "v1.2.4")) == len(check["PLACES"])
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n## 1.2.3\n")
+    assert check["problems"](tmp_path, "v1.2.3") == ["CHANGELOG.md says Unreleased"]
+
+
+def test_places_of_versions_are_where_a_tag_is_checked():
+    check = runpy.run_path(str(ROOT / ".github/check_tag.py"))
+    found = check["problems"](ROOT, f"v{larq_insta.__version__}")
+    assert found in ([], ["CHANGELOG.md says Unreleased"])
+
+
 @pytest.mark.slow
 def test_the_runtime_is_whole_from_its_sources(tmp_path):
     """As pip builds it where there is no wheel. What setuptools warns of, later ones refuse."""
