@@ -21,9 +21,6 @@ Fact = tuple[str, Callable[[], str]]
 _PACKAGES = ("ai-edge-litert", "numpy", "pillow")
 _WIDTH = 21
 _CHOICE = "LARQ_INSTA_KERNELS"
-_PROCESSORS = Path("/proc/cpuinfo")
-_NAMES = ("Model", "model name")
-"""In that file: of a board, or else of its processor."""
 
 
 def told(find: Callable[[], str]) -> str:
@@ -99,11 +96,23 @@ def _kernels() -> str:
 def _processor() -> str:
     cores = os.cpu_count() or 0
     ours = len(os.sched_getaffinity(0)) if sys.platform == "linux" else cores
-    return f"{_processor_name()}, {ours} of {cores} cores for this process"
+    return f"{processor()}, {ours} of {cores} cores for this process"
 
 
-def _processor_name() -> str:
-    lines = _PROCESSORS.read_text().splitlines() if _PROCESSORS.exists() else []
-    known = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
-    named = [known[name] for name in _NAMES if known.get(name)]
-    return named[0] if named else platform.processor() or platform.machine()
+def processor() -> str:
+    """Its name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    board = Path("/proc/device-tree/model")  # such as a Raspberry Pi's
+    names = (found.get("model name"), found.get("Model"), _text(board), found.get("CPU part"))
+    return next((name for name in names if name), platform.machine())
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").rstrip("\0\n")
+    except OSError:
+        return None

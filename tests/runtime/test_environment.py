@@ -1,9 +1,11 @@
 """`versions`: one screen for reports of faults, whatever is missing or broken."""
 
+import platform
 import subprocess
 import sys
 from functools import partial
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 from conftest import run
@@ -98,6 +100,29 @@ def test_a_library_of_another_system_is_told(monkeypatch, tmp_path):
     found = rows(run_here("versions"))
     for name in ("native library", "kernels"):
         assert found[name].startswith("broken: OSError: "), found
+
+
+def test_boards_are_told_by_their_names(monkeypatch):
+    texts = {
+        "/proc/cpuinfo": "processor\t: 0\nCPU part\t: 0xd08\n",
+        "/proc/device-tree/model": "Raspberry Pi 4 Model B\0",
+    }
+
+    def read(name, errors):
+        if name not in texts:
+            raise FileNotFoundError(name)
+        return texts[name]
+
+    monkeypatch.setattr(
+        environment, "Path", lambda name: SimpleNamespace(read_text=partial(read, name))
+    )
+    assert environment.processor() == "Raspberry Pi 4 Model B"
+    del texts["/proc/device-tree/model"]
+    assert environment.processor() == "0xd08"
+    texts["/proc/cpuinfo"] += "model name\t: Some CPU\n"
+    assert environment.processor() == "Some CPU"
+    del texts["/proc/cpuinfo"]
+    assert environment.processor() in (platform.processor(), platform.machine())
 
 
 @pytest.mark.parametrize(
