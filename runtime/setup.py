@@ -18,6 +18,9 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent.resolve()
 PACKAGE = "larq_insta_runtime"
+URLS = {"Paper": "https://arxiv.org/abs/2204.07439"}
+if repository := os.environ.get("LARQ_INSTA_REPOSITORY"):  # of whoever publishes
+    URLS |= {"Source": repository, "Issues": f"{repository}/issues"}
 SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 FLAGS = [
     "-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden",
@@ -69,4 +72,7 @@ class WheelOfAnyPython(bdist_wheel):
         return "py3", "none", given or super().get_tag()[2]
 
 
-setup(cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": WheelOfAnyPython})
+setup(
+    project_urls=URLS,
+    cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": WheelOfAnyPython},
+)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from larq_insta import compat
-from larq_insta.cli import convert, demo, import_weights, report, run, train
+from larq_insta.cli import convert, demo, import_weights, report, run, train, versions
 from larq_insta.cli.program import Program
 from larq_insta.version import __version__
-from larq_insta_runtime.cli import benchmark
+from larq_insta_runtime.cli import benchmark, card
 
 compat.choose_keras(always=True)  # in a process of ours nobody wants another
 
@@ -28,7 +28,9 @@ for _command in (
     benchmark,
     report.inspect,
     run.predict,
+    card,
     report.summary,
     demo.demo,
+    versions.versions,
 ):
     cli.add_command(_command)

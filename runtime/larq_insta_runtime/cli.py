@@ -143,5 +143,31 @@ def benchmark(
             partial.write_text(json.dumps(result, indent=2) + "\n")
 
 
-for _command in (predict, evaluate, benchmark):
+@command()
+@click.argument("file", type=path())
+def card(file: Path) -> None:
+    """What FILE is: its classes, pictures, training, accuracy, limits and licence.
+
+    FILE is a .keras or .tflite file that larq-insta has written, or fashion_mnist, the trained
+    model in the package.
+    """
+    from larq_insta_runtime.describing import describe
+
+    for line in describe(file):
+        click.echo(line)
+
+
+@command()
+def versions() -> None:
+    """Versions, kernels and processor here, for reports of faults.
+
+    What is missing or broken is told in its line.
+    """
+    from larq_insta_runtime import environment
+
+    for line in environment.lines(environment.facts()):
+        click.echo(line)
+
+
+for _command in (predict, evaluate, benchmark, card, versions):
     cli.add_command(_command)

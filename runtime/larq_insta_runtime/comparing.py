@@ -14,6 +14,7 @@ import numpy as np
 
 from larq_insta_runtime import delegate
 from larq_insta_runtime.engine import has_larq_operators
+from larq_insta_runtime.environment import processor
 from larq_insta_runtime.graph import Graph
 from larq_insta_runtime.pool import TimedProcess
 
@@ -88,22 +89,3 @@ def _machine(larq: bool) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions | {"python": platform.python_version()},
     }
-
-
-def processor() -> str:
-    """Its name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    told = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
-    board = Path("/proc/device-tree/model")  # such as a Raspberry Pi's
-    names = (told.get("model name"), told.get("Model"), _text(board), told.get("CPU part"))
-    return next((name for name in names if name), platform.machine())
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").rstrip("\0\n")
-    except OSError:
-        return None

@@ -13,6 +13,12 @@ def converted(name: str) -> Path:
     return FOLDER / f"{name}.tflite"
 
 
+def document(file: Path) -> Path | None:
+    """What is to be known of a trained model's converted file; of others there is none."""
+    known = file.stem in MODELS and file.resolve() == converted(file.stem).resolve()
+    return file.with_suffix(".md") if known else None
+
+
 def find(path: Path) -> Path:
     """The converted file of a trained model if `path` is its name, else `path` itself.
 
