@@ -35,7 +35,7 @@ def _all(thing: griffe.Object) -> Iterator[griffe.Object]:
     yield thing
     for member in thing.members.values():
         if not member.is_alias:
-            yield from _all(member)  # type: ignore[arg-type]
+            yield from _all(member)
 
 
 def as_markdown(text: str) -> str:
@@ -51,18 +51,16 @@ def as_markdown(text: str) -> str:
 
 
 def _body(text: str) -> str:
-    if not _ENTRY.match(text):
-        return text
-    lines = []
-    for line in text.splitlines():
-        entry = _ENTRY.match(line)
-        if entry:
-            names = ", ".join(f"`{name}`" for name in entry[1].split(", "))
-            line = f"- {names}: {line[entry.end() :]}"
-        elif line.strip():
-            line = f"    {line.strip()}"
-        lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(map(_line, text.splitlines())) if _ENTRY.match(text) else text
+
+
+def _line(line: str) -> str:
+    """An entry, or what goes on with one, as part of a list."""
+    entry = _ENTRY.match(line)
+    if not entry:
+        return f"    {line.strip()}".rstrip()
+    names = ", ".join(f"`{name}`" for name in entry[1].split(", "))
+    return f"- {names}: {line[entry.end() :]}"
 
 
 def _take_options(function: griffe.Function) -> None:
@@ -70,7 +68,7 @@ def _take_options(function: griffe.Function) -> None:
     calls = [d.value for d in function.decorators if d.callable_path.endswith(_FACTORY)]
     if not calls:
         return
-    options = function.parent[str(calls[0].arguments[0])]  # type: ignore[union-attr,index]
+    options = function.parent[str(calls[0].arguments[0])]
     fields = list(_fields(options))
     function.parameters = griffe.Parameters(
         *(
@@ -85,18 +83,20 @@ def _take_options(function: griffe.Function) -> None:
     )
     described = "\n".join(f"    {field.name}: {_text(field)}" for field in fields)
     result = ast.literal_eval(str(_module_of(options, "_RESULT")))
-    head, references, tail = function.docstring.value.partition("# References\n")  # type: ignore[union-attr]
+    head, references, tail = function.docstring.value.partition("# References\n")
     sections = f"# Arguments\n{described}\n\n{result}"
-    function.docstring.value = f"{head}{sections}{references}{tail}"  # type: ignore[union-attr]
+    function.docstring.value = f"{head}{sections}{references}{tail}"
 
 
 def _fields(options: griffe.Class) -> Iterator[griffe.Attribute]:
     """The annotated attributes of a class and its bases, in the order of a dataclass."""
     found: dict[str, griffe.Attribute] = {}
     for kind in reversed([options, *options.mro()]):
-        for name, member in kind.members.items():
-            if isinstance(member, griffe.Attribute) and "Annotated" in str(member.annotation):
-                found[name] = member
+        found |= {
+            name: member
+            for name, member in kind.members.items()
+            if isinstance(member, griffe.Attribute) and "Annotated" in str(member.annotation)
+        }
     yield from found.values()
 
 
@@ -107,7 +107,7 @@ def _default(field: griffe.Attribute) -> Any:
 
 
 def _elements(field: griffe.Attribute) -> list[Any]:
-    return list(field.annotation.slice.elements)  # type: ignore[union-attr]
+    return list(field.annotation.slice.elements)
 
 
 def _text(field: griffe.Attribute) -> str:
