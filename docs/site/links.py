@@ -39,7 +39,8 @@ def _added(config: Any, path: Path) -> File:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Turns links between files into links between pages."""
     uri = page.file.src_uri
-    here = PurePosixPath(Path(page.file.abs_src_path).relative_to(ROOT).as_posix())
+    source = page.file.abs_src_path or ROOT / "docs" / uri  # made of a notebook
+    here = PurePosixPath(Path(source).relative_to(ROOT).as_posix())
     known = {file.src_uri for file in files}
 
     def linked(match: re.Match[str]) -> str:

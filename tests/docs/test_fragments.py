@@ -33,7 +33,7 @@ KINDS = ("not run", "slow", "run with")
 NOT_OF_THE_SITE = ("README.md", "docs/release.md")
 """Without markers."""
 BLOCK = re.compile(
-    r"((?:^<!-- .+ -->\n)*)^```(\w+)\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?",
+    r"((?:^<!-- [^\n]+ -->\n)*)^```(\w+)\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?",
     flags=re.MULTILINE | re.DOTALL,
 )
 
@@ -77,6 +77,14 @@ SLOW = [page for page in PAGES if any("slow" in b.marks for b in blocks(page))]
 
 def named(block):
     return block.place
+
+
+def test_no_block_is_missed():
+    fences = [
+        re.findall(r"^ *```(?:python|sh)$", (ROOT / page).read_text(), re.MULTILINE)
+        for page in PAGES
+    ]
+    assert len(ALL) == sum(map(len, fences)) > 30
 
 
 @pytest.mark.parametrize("block", ALL, ids=named)
