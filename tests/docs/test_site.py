@@ -68,6 +68,11 @@ def test_every_page_is_in_the_navigation():
         assert place(path) in navigation
 
 
+def test_the_page_of_commands_is_what_help_says(hook):
+    page = hook("commands").page() + "\n"
+    assert (ROOT / "docs/commands.md").read_text() == page, "python docs/site/commands.py writes it"
+
+
 class File(SimpleNamespace):
     """In place of MkDocs's."""
 
