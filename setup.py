@@ -102,6 +102,7 @@ setup(
             f"tensorflow[and-cuda]{TENSORFLOW}; python_version<'3.12'",
             f"tensorflow[and-cuda]{TENSORFLOW_312}; python_version>='3.12'",
         ],
+        "docs": (HERE / "docs/requirements.txt").read_text().split(),
         "plot": [PLOT],
         "teacher": [TEACHER],
         "torch": [TORCH],
