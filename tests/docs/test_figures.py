@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from larq_insta.zoo.instance_aware import STATISTIC_BOUND
+
 ROOT = Path(__file__).parents[2]
-PICTURES = ROOT / "docs" / "pictures"
+BLOCK = ROOT / "docs" / "pictures" / "block.svg"
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +82,13 @@ def test_the_command_draws_where_it_is_told(picture, tmp_path):
 
 def test_the_block_is_a_whole_picture_of_its_own():
     """Nothing that a page which shows it as an image would not load."""
-    root = ET.parse(PICTURES / "block.svg").getroot()
+    root = ET.parse(BLOCK).getroot()
     assert {"viewBox", "role"} <= set(root.attrib)
     found = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert {"title", "desc"} <= found
     assert not found & {"script", "image", "foreignObject", "use"}
-    assert "http" not in (PICTURES / "block.svg").read_text().replace(
-        "http://www.w3.org/2000/svg", ""
-    )
+    assert "http" not in BLOCK.read_text().replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_block_tells_the_bound_that_models_have():
+    assert f"at \N{MINUS SIGN}{STATISTIC_BOUND:g} and {STATISTIC_BOUND:g}<" in BLOCK.read_text()
