@@ -109,7 +109,10 @@ setup(
         "test": [
             "hypothesis",
             "import-linter",
+            "ipykernel",
             "mypy",
+            "nbclient",
+            "nbformat",
             "pytest",
             "pytest-cov",
             "pytest-xdist",
