@@ -1,5 +1,5 @@
 // Names what a picture shows, with a file that `larq-insta convert` has written. It needs
-// Larq Compute Engine's AAR and nothing else; docs/deploy.md shows how to build it in.
+// Larq Compute Engine's AAR and nothing else; docs/deploy_android.md shows how to build it in.
 
 package com.example.classifier
 

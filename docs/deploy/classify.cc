@@ -2,7 +2,7 @@
 //   unzip model.tflite labels.txt larq_insta.json
 //   classify model.tflite photo.ppm ORIENTATION
 // The orientation is that in the EXIF data of the photograph, 1 (upright) if left out.
-// docs/deploy.md tells how to build it. With -DWITHOUT_LCE it needs TensorFlow Lite alone, and
+// docs/deploy_cpp.md tells how to build it. With -DWITHOUT_LCE it needs TensorFlow Lite alone, and
 // runs files that have builtin operators only.
 
 #include <algorithm>
