@@ -30,7 +30,7 @@ from larq_insta_runtime.cli import cli as device
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {"larq-insta": cli, "larq-insta-run": device}
 KINDS = ("not run", "slow", "run with")
-NOT_OF_THE_SITE = ("README.md", "docs/release.md")
+NOT_OF_THE_SITE = ("docs/release.md",)
 """Without markers."""
 BLOCK = re.compile(
     r"((?:^<!-- [^\n]+ -->\n)*)^```(\w+)\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?",
