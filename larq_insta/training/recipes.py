@@ -101,7 +101,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "finetune": Recipe(
         source="ours: from a ReActNet's weights, first what tells an INSTA-BNN from it, then all; "
-        "the reasons are in docs/training.md",
+        "the reasons are in docs/checkpoints.md",
         dataset="imagenet2012",
         batch_size=256,
         epochs=(2, 14),
