@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -87,10 +86,6 @@ class Branched(ChannelwiseLayer):
             "branch_combination": self.branch_combination,
             "branch_scaling": self.branch_scaling,
         }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Branched:
-        return cls(**{"branch_scaling": None, **config})
 
 
 def _is_count(value: Any) -> bool:

@@ -89,11 +89,8 @@ class InstaThreshold(Branched, InstanceAware, StaticThreshold):
 
     per instance and channel, the mean \\(E\\) taken over height and width. INSTA-Th+ adds
     to (or puts in place of) \\(\alpha \cdot E[X^3]\\) a squeeze-and-excitation branch
-    of \\(C\\) channels and \\(H\\) hidden units
-
-    \\[\frac{1}{H} W_2 \, \mathrm{relu}\left(\frac{1}{C} W_1 E[X^3] + b_1\right)\\]
-
-    with \\(W_2 = 0\\) at first, so that it starts as INSTA-Th.
+    \\(W_2 \, \mathrm{relu}(W_1 E[X^3] + b_1)\\), with \\(W_2 = 0\\) at first, so that it
+    starts as INSTA-Th.
 
     Gradient, with upstream gradient \\(g\\), \\(G = \sum_j g_j\\) over the instance's
     \\(N\\) positions (for a following sign, \\(g\\) already holds its pseudo-gradient):
@@ -113,10 +110,7 @@ class InstaThreshold(Branched, InstanceAware, StaticThreshold):
         argument. The branch's last dense layer has no bias, as \\(\beta\\) is one.
         Gradient and branch are chosen by our study, table ResNet18 of
         `studies/thresholds/report.md`: without the gradient it is worse, and neither
-        form of the branch is shown to be better. Adam moves every weight by about the
-        learning rate, and so a sum over \\(C\\) channels \\(C\\) times as far as
-        \\(\alpha\\) moves the threshold; divided by their numbers of inputs, both dense
-        layers learn as fast as \\(\alpha\\) at every width (`studies/plus/report.md`).
+        form of the branch is shown to be better.
 
     # Arguments
         statistic: `"cube_mean"` (\\(E[X^3]\\)), `"mean"`, `"variance"` or `"skewness"`.
@@ -137,8 +131,9 @@ class InstaThreshold(Branched, InstanceAware, StaticThreshold):
         branch_combination: `"add"` the branch to \\(\alpha \cdot E[X^3]\\), or
             `"replace"` that by the branch.
         branch_scaling: By what the branch's dense layers divide their sums: `"fan_in"`, their
-            numbers of inputs \\(C\\) and \\(H\\); `None` for nothing, as a configuration
-            without this argument, of version 0.1.0, is read.
+            numbers of inputs \\(C\\) and \\(H\\) (channels and hidden units), so that an
+            optimizer that moves each weight by about its rate, as Adam, moves the branch no
+            farther in wide layers; or `None`, by nothing.
         return_statistic: If true a call returns a list, the output and the (normalised)
             statistic `(batch, 1, ..., 1, channels)`, for an `InstaPReLU` to reuse.
         **kwargs: As for `StaticThreshold`, `beta_initializer` among them.
@@ -171,7 +166,7 @@ class InstaThreshold(Branched, InstanceAware, StaticThreshold):
         reduction_ratio: int | None = None,
         branch_activation: Any = None,
         branch_combination: str = "add",
-        branch_scaling: str | None = "fan_in",
+        branch_scaling: str | None = None,
         return_statistic: bool = False,
         statistic_bound: float | None = None,
         **kwargs: Any,

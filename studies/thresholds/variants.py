@@ -28,16 +28,11 @@ def _threshold(name: str, description: str, **threshold: Any) -> Variant:
     return Variant(name, description, {"threshold": threshold, "prelu": {"instance_aware": ()}})
 
 
-_BRANCH = {"branch_scaling": None}
-"""The branch as it was when the cells were trained; `studies/plus` is about its other form."""
-
-
 def _plus(ratio: int, combination: str) -> Variant:
     place = "added to" if combination == "add" else "in place of"
     return _threshold(
         f"plus, 1/{ratio}, {combination}",
         f"SE branch with 1/{ratio} of the channels, {place} alpha * statistic",
-        **_BRANCH,
         reduction_ratio=ratio,
         branch_combination=combination,
     )
@@ -66,7 +61,7 @@ VARIANTS = (
         "unbounded", "statistics as large as they come", {"threshold": {"statistic_bound": None}}
     ),
     Variant("bound 2", "statistics cut off at 2", {"threshold": {"statistic_bound": 2.0}}),
-    Variant(FULL_PLUS, "with plus, 1/4, add", {"threshold": {**_BRANCH, "reduction_ratio": 4}}),
+    Variant(FULL_PLUS, "with plus, 1/4, add", {"threshold": {"reduction_ratio": 4}}),
 )
 
 COMPARISONS = (

@@ -42,6 +42,7 @@ KINDS = {
             "threshold": {
                 "normalization": "batch",
                 "reduction_ratio": 4,
+                "branch_scaling": "fan_in",
                 "branch_activation": "tanh",
                 "branch_combination": "replace",
             }

@@ -41,7 +41,7 @@ VARIANTS = {
         {"statistic": "variance", "stop_gradient": True},
         {"statistic": "skewness", "normalization": "statistic"},
         {"normalization": "batch", "alpha_initializer": "ones", "alpha_regularizer": "l2"},
-        {"reduction_ratio": 2, "normalization": "statistic"},
+        {"reduction_ratio": 2, "normalization": "statistic", "branch_scaling": "fan_in"},
         {"normalization": "statistic", "statistic_bound": 0.1},
         {"reduction_ratio": 16, "branch_activation": "tanh", "branch_combination": "replace"},
     ],
