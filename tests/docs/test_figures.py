@@ -15,14 +15,18 @@ ROOT = Path(__file__).parents[2]
 BLOCK = ROOT / "docs" / "pictures" / "block.svg"
 
 
-@pytest.fixture(scope="module")
-def picture():
-    path = ROOT / "benchmarks" / "picture.py"
-    spec = importlib.util.spec_from_file_location("benchmarks_picture", path)
+def benchmark(name):
+    path = ROOT / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for their annotations
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return benchmark("picture")
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +96,23 @@ def test_the_block_is_a_whole_picture_of_its_own():
 
 def test_the_block_tells_the_bound_that_models_have():
     assert f"at \N{MINUS SIGN}{STATISTIC_BOUND:g} and {STATISTIC_BOUND:g}<" in BLOCK.read_text()
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_curve_has_all_epochs_of_all_steps(steps, tmp_path):
+    curve = benchmark("curve")
+    (tmp_path / "step1").mkdir()
+    for folder in (tmp_path / "step1", tmp_path)[-steps:]:
+        (folder / "log.csv").write_text("epoch,accuracy,val_accuracy\n1,0.5,0.25\n2,0.75,0.5\n")
+    (axes,) = curve.draw(curve.logs(tmp_path)).axes
+    training, validation = axes.lines[:2]
+    assert list(training.get_xdata()) == list(range(1, 2 * steps + 1))
+    assert list(training.get_ydata()) == [50, 75] * steps
+    assert list(validation.get_ydata()) == [25, 50] * steps
+    assert [line.get_xdata()[0] for line in axes.lines[2:]] == [2.5][: steps - 1]
+
+
+def test_a_folder_without_a_log_is_refused(tmp_path):
+    answer = CliRunner().invoke(benchmark("curve").main, [str(tmp_path), str(tmp_path / "x.png")])
+    assert answer.exit_code == 1
+    assert "must have a log.csv" in answer.output
