@@ -130,6 +130,49 @@ def _git(*arguments: str) -> str:
     return answer.stdout.strip()
 
 
+def provenance(study: str, rows: dict[str, dict[str, Any]], *more: str) -> str:
+    """The sentences at a report's head; `more` stands behind the commits."""
+    cells = list(rows.values())
+    dates = [cell["date"] for cell in cells]
+    first, last = min(dates), max(dates)
+    when = f"on {first}" if first == last else f"from {first} to {last}"
+    commits = sorted({cell["commit"] for cell in cells})
+    return (
+        f"Written by `python studies/{study}/study.py report` from {len(cells)} cells of "
+        f"`results.jsonl`, trained {when} in "
+        f"{sum(cell['seconds'] for cell in cells) / 3600:.1f} hours of one thread, at commit "
+        f"{', '.join([*commits, *more])}. What was asked, and how it is answered, is in "
+        "[protocol.md](protocol.md)."
+    )
+
+
+def program(
+    doc: str,
+    results: Path,
+    report: Callable[[dict[str, dict[str, Any]]], Iterable[str]],
+    draw: Callable[[dict[str, dict[str, Any]], Path], None] | None = None,
+) -> click.Group:
+    """A study's commands: `report`, to which the study adds its `train`.
+
+    # Arguments
+        report: Lines of `report.md`.
+        draw: Writes the report's pictures into a folder.
+    """
+    group = click.Group(help=doc)
+
+    @group.command("report")
+    @click.option("--results", type=click.Path(path_type=Path), default=results)
+    @click.option("--output", type=click.Path(path_type=Path), default=results.parent)
+    def report_command(results: Path, output: Path) -> None:
+        """Write report.md and its pictures."""
+        rows = finished(results)
+        (output / "report.md").write_text("\n".join(report(rows)) + "\n")
+        if draw is not None:
+            draw(rows, output)
+
+    return group
+
+
 @dataclass(frozen=True)
 class Effect:
     """Mean of paired differences, and its 95 % interval."""

@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-from cells import Effect, finished, run, trained
+from cells import Effect, finished, program, provenance, run, trained
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -167,19 +167,11 @@ class Scores:
 
 def report(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     scores = Scores(rows)
-    cells = list(rows.values())
-    dates = sorted(cell["date"] for cell in cells)
-    commits = ", ".join(sorted({cell["commit"] for cell in cells}))
-    versions = ", ".join(f"{name} {version}" for name, version in cells[-1]["versions"].items())
+    last = list(rows.values())[-1]
+    versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     yield "# Instance-aware thresholds on photographs: results"
     yield ""
-    yield (
-        f"Written by `python studies/photographs/study.py report` from {len(cells)} cells of "
-        f"`results.jsonl`, trained from {dates[0]} to {dates[-1]} in "
-        f"{sum(cell['seconds'] for cell in cells) / 3600:.1f} hours of one thread, at commit "
-        f"{commits}, {versions}. What was asked, and how it is answered, is in "
-        "[protocol.md](protocol.md)."
-    )
+    yield provenance("photographs", rows, versions)
     yield ""
     right = 100 * rows[TEACHER]["test_accuracy"]
     yield f"The float teacher has {right:.2f} % of the test pictures right."
@@ -228,6 +220,10 @@ def file_table(scores: Scores) -> Iterator[str]:
         yield f"| {variant} | {keras:.2f} | {files} |"
 
 
+def draw(rows: dict[str, dict[str, Any]], output: Path) -> None:
+    plot(Scores(rows), output / "curves.png")
+
+
 def plot(scores: Scores, target: Path) -> None:
     """Validation accuracy of each cell over the epochs of both steps."""
     from matplotlib.figure import Figure
@@ -247,9 +243,7 @@ def plot(scores: Scores, target: Path) -> None:
     figure.savefig(target, dpi=120)
 
 
-@click.group(help=__doc__)
-def main() -> None:
-    pass
+main = program(__doc__, RESULTS, report, draw)
 
 
 @main.command("train")
@@ -265,16 +259,6 @@ def train_command(folder: Path, dataset: str, jobs: int, only: str, results: Pat
         todo = [cell for cell in group if only in cell.name and cell.name not in known]
         click.echo(f"{len(todo)} cells to do.")
         run(train, [(cell, folder, dataset) for cell in todo], jobs, results)
-
-
-@main.command("report")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
-@click.option("--output", type=click.Path(path_type=Path), default=HERE)
-def report_command(results: Path, output: Path) -> None:
-    """Write report.md and curves.png."""
-    rows = finished(results)
-    (output / "report.md").write_text("\n".join(report(rows)) + "\n")
-    plot(Scores(rows), output / "curves.png")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-from cells import Effect, finished, prepare, run, trained
+from cells import Effect, finished, prepare, program, provenance, run, trained
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -112,17 +112,9 @@ def values(rows: dict[str, dict[str, Any]], setting: str, variant: str, key: str
 
 
 def report(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
-    cells = list(rows.values())
-    commits = ", ".join(sorted({cell["commit"] for cell in cells}))
-    dates = sorted(cell["date"] for cell in cells)
     yield "# INSTA-BNN+ with sums divided by their numbers of inputs: results"
     yield ""
-    yield (
-        f"Written by `python studies/plus/study.py report` from {len(cells)} cells of "
-        f"`results.jsonl`, trained from {dates[0]} to {dates[-1]} in "
-        f"{sum(cell['seconds'] for cell in cells) / 3600:.1f} hours of one thread, at commit "
-        f"{commits}. What was asked, and how it is answered, is in [protocol.md](protocol.md)."
-    )
+    yield provenance("plus", rows)
     for setting in SETTINGS:
         yield from ("", f"## {setting.capitalize()}", "", *tables(rows, setting))
 
@@ -157,9 +149,7 @@ def tables(rows: dict[str, dict[str, Any]], setting: str) -> Iterator[str]:
         yield f"| {variant} | {of_all[0]['parameters']:,} | {runs} |"
 
 
-@click.group(help=__doc__)
-def main() -> None:
-    pass
+main = program(__doc__, RESULTS, report)
 
 
 @main.command("train")
@@ -178,14 +168,6 @@ def train_command(
     click.echo(f"{len(todo)} cells to do.")
     prepare("fashion_mnist", **whereabouts)
     run(train, [(cell, folder, imagenette, whereabouts) for cell in todo], jobs, results)
-
-
-@main.command("report")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
-@click.option("--output", type=click.Path(path_type=Path), default=HERE)
-def report_command(results: Path, output: Path) -> None:
-    """Write report.md."""
-    (output / "report.md").write_text("\n".join(report(finished(results))) + "\n")
 
 
 if __name__ == "__main__":

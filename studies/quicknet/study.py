@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-from cells import Effect, finished, run, trained
+from cells import Effect, finished, program, provenance, run, trained
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -91,16 +91,9 @@ def accuracies(rows: dict[str, dict[str, Any]], variant: str, part: str) -> np.n
 
 
 def report(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
-    cells = list(rows.values())
-    commits = ", ".join(sorted({cell["commit"] for cell in cells}))
     yield "# Thresholds that follow the picture in QuickNet's topology: results"
     yield ""
-    yield (
-        f"Written by `python studies/quicknet/study.py report` from {len(cells)} cells of "
-        f"`results.jsonl`, trained on {max(cell['date'] for cell in cells)} in "
-        f"{sum(cell['seconds'] for cell in cells) / 3600:.1f} hours of one thread, at commit "
-        f"{commits}. What was asked, and how it is answered, is in [protocol.md](protocol.md)."
-    )
+    yield provenance("quicknet", rows)
     yield from ("", "Paired differences of accuracy, in percentage points, with 95 % intervals:")
     yield from ("", "| variant | against | validation | verdict | test |", "|---|---|---|---|---|")
     for variant, against in COMPARISONS:
@@ -123,9 +116,7 @@ def report(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
         yield f"| {variant} | {description} | {parameters:,} | {runs} |"
 
 
-@click.group(help=__doc__)
-def main() -> None:
-    pass
+main = program(__doc__, RESULTS, report)
 
 
 @main.command("train")
@@ -139,14 +130,6 @@ def train_command(folder: Path, results: Path, **whereabouts: Any) -> None:
     todo = [cell for cell in todo if "{}, seed {}".format(*cell) not in finished(results)]
     # One at a time, as a tuned network starts from the trained one.
     run(train_cell, [(*cell, folder, whereabouts) for cell in todo], 1, results)
-
-
-@main.command("report")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
-@click.option("--output", type=click.Path(path_type=Path), default=HERE)
-def report_command(results: Path, output: Path) -> None:
-    """Write report.md."""
-    (output / "report.md").write_text("\n".join(report(finished(results))) + "\n")
 
 
 if __name__ == "__main__":

@@ -31,3 +31,15 @@ def test_a_cell_that_is_known_is_replaced(tmp_path):
     for accuracy in (0.1, 0.2):
         cells.keep(results, {"cell": "one", "accuracy": accuracy})
     assert cells.finished(results) == {"one": {"cell": "one", "accuracy": 0.2}}
+
+
+def test_a_report_says_when_and_at_which_commits_its_cells_were_trained():
+    cell = {"seconds": 1800.0, "commit": "b", "date": "2026-01-01"}
+    assert "trained on 2026-01-01 in 0.5 hours of one thread, at commit b." in cells.provenance(
+        "plus", {"one": cell}
+    )
+    other = {"seconds": 1800.0, "commit": "a", "date": "2026-01-03"}
+    assert (
+        "trained from 2026-01-01 to 2026-01-03 in 1.0 hours of one thread, at commit a, b, TF."
+        in (cells.provenance("plus", {"one": cell, "two": other}, "TF"))
+    )
