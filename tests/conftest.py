@@ -7,6 +7,7 @@ import io
 import os
 import re
 import select
+import sys
 import time
 import warnings
 import zipfile
@@ -90,13 +91,14 @@ def run(*arguments, code=0, group=cli):
     return result.output
 
 
-def study(name):
-    """The module `study.py` of a study."""
-    path = Path(__file__).parents[1] / "studies" / name / "study.py"
-    spec = importlib.util.spec_from_file_location(f"{name}_study", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def module(path):
+    """A file of the project that belongs to no package, such as `studies/plus/study.py`."""
+    path = Path(__file__).parents[1] / path
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = found  # where dataclasses look for their annotations
+    spec.loader.exec_module(found)
+    return found
 
 
 def instance_aware(model):

@@ -1,12 +1,11 @@
 """The pictures of the documentation: of today's numbers, and whole."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner
+from conftest import module
 from PIL import Image
 
 from larq_insta.zoo.instance_aware import STATISTIC_BOUND
@@ -15,18 +14,9 @@ ROOT = Path(__file__).parents[2]
 BLOCK = ROOT / "docs" / "pictures" / "block.svg"
 
 
-def benchmark(name):
-    path = ROOT / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for their annotations
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def picture():
-    return benchmark("picture")
+    return module("benchmarks/picture.py")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +90,7 @@ def test_the_block_tells_the_bound_that_models_have():
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_curve_has_all_epochs_of_all_steps(steps, tmp_path):
-    curve = benchmark("curve")
+    curve = module("benchmarks/curve.py")
     (tmp_path / "step1").mkdir()
     for folder in (tmp_path / "step1", tmp_path)[-steps:]:
         (folder / "log.csv").write_text("epoch,accuracy,val_accuracy\n1,0.5,0.25\n2,0.75,0.5\n")
@@ -113,6 +103,7 @@ def test_a_curve_has_all_epochs_of_all_steps(steps, tmp_path):
 
 
 def test_a_folder_without_a_log_is_refused(tmp_path):
-    answer = CliRunner().invoke(benchmark("curve").main, [str(tmp_path), str(tmp_path / "x.png")])
+    curve = module("benchmarks/curve.py")
+    answer = CliRunner().invoke(curve.main, [str(tmp_path), str(tmp_path / "x.png")])
     assert answer.exit_code == 1
     assert "must have a log.csv" in answer.output

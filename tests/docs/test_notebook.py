@@ -1,6 +1,5 @@
 """The notebook: what is stored in it, and that it runs from its first cell to its last."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import module
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 FOLDER = Path(__file__).parents[2] / "docs" / "notebooks"
@@ -97,10 +97,7 @@ def test_the_first_code_cell_installs_and_does_nothing_else():
 @pytest.fixture(scope="module")
 def execute():
     pytest.importorskip("nbclient", reason="needs nbclient, nbformat and ipykernel")
-    spec = importlib.util.spec_from_file_location("notebook_execute", FOLDER / "execute.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module("docs/notebooks/execute.py")
 
 
 def test_stored_outputs_are_of_the_stored_code(execute):

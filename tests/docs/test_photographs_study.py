@@ -8,7 +8,7 @@ from larq_insta.training.configuration import Configuration
 
 @pytest.fixture(scope="module")
 def study():
-    return conftest.study("photographs")
+    return conftest.module("studies/photographs/study.py")
 
 
 def rows(study, tests):

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[2] / "studies/plus"
 
 @pytest.fixture(scope="module")
 def study():
-    return conftest.study("plus")
+    return conftest.module("studies/plus/study.py")
 
 
 def test_cells_of_a_seed_differ_in_the_branch_alone(study):

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[2] / "studies/quicknet"
 
 @pytest.fixture(scope="module")
 def study():
-    return conftest.study("quicknet")
+    return conftest.module("studies/quicknet/study.py")
 
 
 def test_what_is_compared_differs_in_thresholds_alone(study, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ in an environment that has the packages of `docs/requirements.txt` and nothing e
 
 import base64
 import http.server
-import importlib.util
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from types import ModuleType, SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from conftest import module
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [
@@ -88,13 +88,7 @@ def hook(monkeypatch):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     sys.modules["mkdocs.structure.files"].File = File
 
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, ROOT / "docs/site" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+    return lambda name: module(f"docs/site/{name}.py")
 
 
 @pytest.mark.parametrize(
