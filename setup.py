@@ -118,6 +118,7 @@ setup(
             "pytest-xdist",
             "pyyaml",
             "ruff",
+            "setuptools>=77",  # as packages are built
             PLOT,
             TEACHER,
         ],
