@@ -32,10 +32,16 @@ WEIGHT_DECAY = 1e-5
 TEACHER_EPOCHS, EPOCHS = 24, (8, 8)
 
 TEACHER = "teacher"
+NARROW = {"filters": (16, 32, 64, 64, 128, 128, *[256] * 6, 512, 512)}
+"""Half of MobileNetV1's widths."""
+
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "static": ("ReActNet18", {}),
     "INSTA-BNN": ("InstaResNet18", {}),
     "INSTA-BNN+": ("InstaResNet18", {"plus": True}),
+    "MobileNetV1, static": ("ReActNetA", NARROW),
+    "MobileNetV1, INSTA-BNN": ("InstaMobileNetV1", NARROW),
+    "INSTA-BNN, batch": ("InstaResNet18", {"threshold": {"normalization": "batch"}}),
 }
 """Models and their arguments, all else by default."""
 
@@ -43,6 +49,8 @@ COMPARISONS = (
     ("INSTA-BNN", "static"),
     ("INSTA-BNN+", "static"),
     ("INSTA-BNN+", "INSTA-BNN"),
+    ("MobileNetV1, INSTA-BNN", "MobileNetV1, static"),
+    ("INSTA-BNN, batch", "INSTA-BNN"),
 )
 PARTS = ("validation", "test")
 FILES = {"float": "float32", "int8": "int8"}
@@ -83,12 +91,19 @@ class Cell(NamedTuple):
             "epochs": EPOCHS,
             "weight_decay": (WEIGHT_DECAY, 0.0),
             "teacher": str(Cell(TEACHER).place(folder) / "best.keras"),
+            "augmentation": "crops_and_mirror",
         }
 
 
 def cells() -> list[Cell]:
-    """Seed after seed, so that whatever is finished can be compared in pairs."""
-    return [Cell(variant, seed) for seed in range(SEEDS) for variant in VARIANTS]
+    """The whole ResNet-18 first; seed after seed, so that what is finished forms pairs."""
+    order = list(VARIANTS)
+    return [
+        Cell(variant, seed)
+        for group in (order[:3], order[3:])
+        for seed in range(SEEDS)
+        for variant in group
+    ]
 
 
 def train(cell: Cell, folder: Path, dataset: str) -> dict[str, Any]:
@@ -149,20 +164,24 @@ class Scores:
 
     def __init__(self, rows: dict[str, dict[str, Any]]) -> None:
         self.rows = rows
-        self.variants = [name for name in VARIANTS if Cell(name, 0).name in rows]
-        self.seeds = [
+        self.variants = [name for name in VARIANTS if self.seeds(name)]
+
+    def seeds(self, *variants: str) -> list[int]:
+        """Those that all of these variants have."""
+        return [
             seed
             for seed in range(SEEDS)
-            if all(Cell(name, seed).name in rows for name in self.variants)
+            if all(Cell(name, seed).name in self.rows for name in variants)
         ]
 
-    def of(self, variant: str, key: str) -> np.ndarray:
-        """Of each seed that all variants have."""
-        return np.array([100 * self.rows[Cell(variant, seed).name][key] for seed in self.seeds])
+    def of(self, variant: str, key: str, seeds: list[int] | None = None) -> np.ndarray:
+        """Of each seed."""
+        seeds = self.seeds(variant) if seeds is None else seeds
+        return np.array([100 * self.rows[Cell(variant, seed).name][key] for seed in seeds])
 
     def effect(self, variant: str, against: str, part: str) -> Effect:
-        key = f"{part}_accuracy"
-        return Effect.of(self.of(variant, key) - self.of(against, key))
+        key, seeds = f"{part}_accuracy", self.seeds(variant, against)
+        return Effect.of(self.of(variant, key, seeds) - self.of(against, key, seeds))
 
 
 def report(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -175,10 +194,9 @@ def report(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield ""
     right = 100 * rows[TEACHER]["test_accuracy"]
     yield f"The float teacher has {right:.2f} % of the test pictures right."
-    if len(scores.seeds) > 1:
+    if compared := [pair for pair in COMPARISONS if len(scores.seeds(*pair)) > 1]:
         yield from ("", "Paired differences of accuracy, in percentage points, with 95 % intervals")
-        yield from (f"over {len(scores.seeds)} seeds:", "")
-        yield from comparison_table(scores)
+        yield from ("over seeds:", "", *comparison_table(scores, compared))
     yield from ("", "All runs, validation and test accuracy in percent:", "")
     yield from run_table(scores)
     yield from ("", "![Validation accuracy over epochs](curves.png)", "")
@@ -186,25 +204,27 @@ def report(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield from ("", *file_table(scores))
 
 
-def comparison_table(scores: Scores) -> Iterator[str]:
-    yield "| variant | against | validation | verdict | test |"
-    yield "|---|---|---|---|---|"
-    for variant, against in COMPARISONS:
-        if variant in scores.variants and against in scores.variants:
-            validation, test = (scores.effect(variant, against, part) for part in PARTS)
-            yield f"| {variant} | {against} | {validation} | {validation.verdict} | {test} |"
+def comparison_table(scores: Scores, pairs: list[tuple[str, str]]) -> Iterator[str]:
+    yield "| variant | against | seeds | validation | verdict | test |"
+    yield "|---|---|--:|---|---|---|"
+    for pair in pairs:
+        validation, test = (scores.effect(*pair, part) for part in PARTS)
+        count = len(scores.seeds(*pair))
+        yield f"| {' | '.join(pair)} | {count} | {validation} | {validation.verdict} | {test} |"
 
 
 def run_table(scores: Scores) -> Iterator[str]:
-    heads = " | ".join(f"seed {seed}" for seed in scores.seeds)
+    heads = " | ".join(f"seed {seed}" for seed in range(SEEDS))
     yield f"| variant | parameters | hours of one thread | {heads} |"
-    yield "|---|--:|--:|" + "---|" * len(scores.seeds)
+    yield "|---|--:|--:|" + "---|" * SEEDS
     for variant in scores.variants:
+        seeds = scores.seeds(variant)
         pairs = zip(*(scores.of(variant, f"{part}_accuracy") for part in PARTS), strict=True)
-        runs = " | ".join(f"{validation:.2f}, {test:.2f}" for validation, test in pairs)
+        runs = dict(zip(seeds, (f"{one:.2f}, {other:.2f}" for one, other in pairs), strict=True))
+        cells = " | ".join(runs.get(seed, "") for seed in range(SEEDS))
         hours = np.mean(scores.of(variant, "seconds")) / 100 / 3600
-        parameters = scores.rows[Cell(variant, 0).name]["parameters"]
-        yield f"| {variant} | {parameters:,} | {hours:.1f} | {runs} |"
+        parameters = scores.rows[Cell(variant, seeds[0]).name]["parameters"]
+        yield f"| {variant} | {parameters:,} | {hours:.1f} | {cells} |"
 
 
 def file_table(scores: Scores) -> Iterator[str]:
@@ -231,10 +251,11 @@ def plot(scores: Scores, target: Path) -> None:
     figure = Figure(figsize=(8, 4), layout="constrained")
     ax = figure.subplots()
     for number, variant in enumerate(scores.variants):
-        curves = [scores.rows[Cell(variant, seed).name]["curve"] for seed in scores.seeds]
-        for seed, values in enumerate(curves):
+        seeds = scores.seeds(variant)
+        curves = [scores.rows[Cell(variant, seed).name]["curve"] for seed in seeds]
+        for seed, values in zip(seeds, curves, strict=True):
             epochs = np.arange(1, len(values) + 1)
-            label = variant if seed == 0 else None
+            label = variant if seed == seeds[0] else None
             ax.plot(epochs, 100 * np.array(values), color=f"C{number}", alpha=0.7, label=label)
     ax.axvline(EPOCHS[0] + 0.5, color="gray", linewidth=1)
     ax.set_xlabel("epoch (right of the line weights are binary, too)")

@@ -28,6 +28,7 @@ def rows(study, tests):
             "versions": {"tensorflow": "2.19.1"},
         }
         for cell in [study.Cell(study.TEACHER), *study.cells()]
+        if cell.variant in given and cell.seed < len(given[cell.variant])
     }
 
 
@@ -35,6 +36,9 @@ TESTS = {
     "static": (0.6, 0.61, 0.62),
     "INSTA-BNN": (0.7, 0.71, 0.721),
     "INSTA-BNN+": (0.6, 0.8, 0.7),
+    "MobileNetV1, static": (0.5, 0.5),
+    "MobileNetV1, INSTA-BNN": (0.4, 0.401),
+    "INSTA-BNN, batch": (0.7,),
 }
 
 
@@ -52,23 +56,27 @@ def test_cells_of_a_seed_differ_in_the_model_alone(study, tmp_path):
 
 def test_a_verdict_needs_an_interval_without_zero(study):
     lines = list(study.report(rows(study, TESTS)))
-    verdicts = {
-        tuple(x.split(" | ")[:2]): x.split(" | ")[3] for x in lines if "better" in x or "no d" in x
-    }
+    start = lines.index("|---|---|--:|---|---|---|") + 1
+    compared = [line.split(" | ") for line in lines[start : lines.index("", start)]]
+    verdicts = {(variant, against): verdict for variant, against, _, _, verdict, _ in compared}
     assert verdicts == {
         ("| INSTA-BNN", "static"): "better",
         ("| INSTA-BNN+", "static"): "no difference shown",
         ("| INSTA-BNN+", "INSTA-BNN"): "no difference shown",
+        ("| MobileNetV1, INSTA-BNN", "MobileNetV1, static"): "worse",
     }
     assert "+10.03 (+9.89 to +10.18)" in "\n".join(lines)
 
 
-def test_seeds_that_not_all_have_are_left_out(study):
+def test_pairs_are_of_seeds_that_both_have(study):
     known = rows(study, TESTS)
-    del known["INSTA-BNN+, seed 2"]
+    del known["INSTA-BNN+, seed 0"]
     scores = study.Scores(known)
-    assert scores.seeds == [0, 1]
-    assert "| seed 0 | seed 1 |\n" in "\n".join(study.report(known))
+    assert scores.seeds("INSTA-BNN+", "INSTA-BNN") == [1, 2]
+    assert scores.effect("INSTA-BNN+", "INSTA-BNN", "test").mean == pytest.approx(3.45)
+    lines = list(study.report(known))
+    assert "| INSTA-BNN+ | 10 | 1.0 |  | 81.00, 80.00 | 71.00, 70.00 |" in lines
+    assert "| INSTA-BNN, batch | 10 | 1.0 | 71.00, 70.00 |  |  |" in lines
 
 
 def test_the_curves_are_drawn(study, tmp_path):
