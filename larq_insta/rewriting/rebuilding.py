@@ -99,9 +99,12 @@ class Rebuilding:
                 self._change(layer, config)
                 return type(layer).from_config(config)
         except Exception as error:
+            # Keras tells all of a configuration before the cause.
+            cause = first_line(error.__context__ or error)
             raise ValueError(
                 f"Every layer must be one that can be copied; {layer.name} ({_name(layer)}) is not "
-                f"({first_line(error)}): give its class a `get_config` with all its arguments."
+                f"({cause}): give its class a `get_config` with all its arguments, and what it "
+                "names to tf.keras.utils.register_keras_serializable."
             ) from error
 
 
@@ -180,6 +183,7 @@ def _hand_over(layer: Layer, copy: Layer) -> None:
         )
     for weight, made in pairs:
         made.assign(weight)
+    copy.finalize_state()  # an adapted Normalization holds constants of its weights
 
 
 def _left_out(layer: Layer, copy: Layer) -> Layer | None:
