@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
 import tensorflow as tf
 
-from larq_insta.layers import InstaPReLU, InstaThreshold, LeanApproxSign, RPReLU
+from larq_insta.layers import InstaPReLU, InstaSign, InstaThreshold, LeanApproxSign, RPReLU
 from larq_insta.layers.activations import PARAMETERS
 from larq_insta.rewriting.rebuilding import Layer, Rebuilding, as_operations, check_functional
 from larq_insta.zoo import signs
@@ -34,7 +34,7 @@ def instance_aware(
     prelu: str | Sequence[str] | None = "gamma",
     reuse_statistics: bool = True,
     threshold: Mapping[str, Any] | None = None,
-    extra_quantizers: Sequence[Any] = (),
+    extra_quantizers: Any = (),
 ) -> tf.keras.Model:
     r"""A copy of any Larq model with thresholds that follow the picture, an INSTA-BNN.
 
@@ -71,7 +71,7 @@ def instance_aware(
             `{"stop_gradient": True}`; `statistic_bound` is 8 if not given, with other
             normalizations 512 (8 if slopes are instance-aware).
         extra_quantizers: Classes, functions or names of quantizers of your own that take
-            signs.
+            signs, in layers or as layers in front of them; or one of these.
 
     # Returns
         A functional model. New layers are called `..._threshold`, after the first layer that
@@ -87,6 +87,8 @@ def instance_aware(
             Threshold](https://arxiv.org/abs/2204.07439)
     """
     check_functional(model)
+    if isinstance(extra_quantizers, str) or not isinstance(extra_quantizers, Iterable):
+        extra_quantizers = [extra_quantizers]
     found, activations = signs.find(model, extra_quantizers)
     if not found:
         raise ValueError(
@@ -170,12 +172,12 @@ class _Inserting:
         self._shifted: dict[tuple[Sign, int], tuple[Any, Any]] = {}
         self._statistics: dict[Sign, Any] = {}
         self._made: dict[Layer, InstaPReLU] = {}
+        self._plain_signs: dict[Layer, LeanApproxSign] = {}
 
     def change(self, layer: Layer, config: dict[str, Any]) -> None:
         """Of a copy's configuration: a threshold inside of a quantizer goes in front."""
         if layer in self._signs and self._signs[layer].inside:
-            metrics = signs.quantizer_of(layer).sign._custom_metrics
-            config["input_quantizer"] = LeanApproxSign(metrics=metrics)
+            config["input_quantizer"] = _plain_sign(layer.input_quantizer)
 
     def call(self, rebuilding: Rebuilding, node: Any, *args: Any, **kwargs: Any) -> Any:
         layer = node.layer
@@ -188,6 +190,8 @@ class _Inserting:
         sign = self._signs.get(layer)
         if sign is not None and sign.static not in self._replaced:
             args = (self._shift(sign, args[0]), *args[1:])
+        if sign is not None and isinstance(layer, InstaSign):
+            return self._plain(layer)(args[0])
         return rebuilding.copy(layer)(*args, **kwargs)
 
     def _shift(self, sign: Sign, x: Any) -> Any:
@@ -215,6 +219,12 @@ class _Inserting:
             self._thresholds[sign] = configured(InstaThreshold, options, name)
         return self._thresholds[sign]
 
+    def _plain(self, layer: InstaSign) -> LeanApproxSign:
+        if layer not in self._plain_signs:
+            options = {"name": layer.name, "dtype": layer.dtype_policy}
+            self._plain_signs[layer] = _plain_sign(layer, **options)
+        return self._plain_signs[layer]
+
     def _free(self, name: str) -> str:
         base = f"{re.sub('_conv(2d)?$', '', name)}_threshold"
         numbered = (f"{base}_{number}" for number in count(1))
@@ -238,6 +248,11 @@ class _Inserting:
         for name, value in values.items():
             getattr(made, name).assign(value)
         return y
+
+
+def _plain_sign(quantizer: InstaSign, **kwargs: Any) -> LeanApproxSign:
+    """What is left of a quantizer whose threshold goes in front."""
+    return LeanApproxSign(metrics=quantizer.sign._custom_metrics, **kwargs)
 
 
 def _can_reuse(activation: Activation) -> bool:

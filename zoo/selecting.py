@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from larq_insta.zoo.signs import Activation, Layer, Sign
 from larq_insta_runtime.naming import listed
@@ -62,7 +62,8 @@ def _predicate(blocks: Blocks, layers: Sequence[Layer]) -> Callable[[Layer], boo
     if callable(blocks):
         return blocks
     names = [layer.name for layer in layers]
-    wanted = [blocks] if isinstance(blocks, str) else list(blocks)
+    several = isinstance(blocks, Iterable) and not isinstance(blocks, str)
+    wanted: list[Any] = [*blocks] if several else [blocks]
     chosen: set[str] = set()
     for name in wanted:
         matching = {name} & set(names) or {x for x in names if x.startswith(f"{name}_")}

@@ -76,18 +76,15 @@ def find(
     # Raises
         ValueError: if it is not known what a quantizer does.
     """
-    signs: list[Sign] = []
-    activations: list[Activation] = []
-    for part in _models(model):
-        found = _signs(part, extra_quantizers)
-        signs += found
-        activations += _activations(part, found)
-    return signs, activations
+    nodes = [node for part in dict.fromkeys(_models(model)) for node in _nodes(part)]
+    signs = _signs(nodes, extra_quantizers)
+    return signs, _activations(nodes, signs)
 
 
 def quantizer_of(layer: Layer) -> Any:
     """What a layer makes of its input before all else, or is."""
-    if isinstance(layer, lq.quantizers.Quantizer):
+    # A layer of one's own that gives one bit can only be a quantizer.
+    if isinstance(layer, lq.quantizers.Quantizer) or is_binary(layer):
         return layer
     return getattr(layer, "input_quantizer", None)
 
@@ -98,14 +95,15 @@ def takes_sign(layer: Layer, extra_quantizers: Sequence[Any] = ()) -> bool:
     # Raises
         ValueError: if it is not known what its quantizer does.
     """
+    allowed = {x if isinstance(x, str) else _name(x) for x in extra_quantizers}
     quantizer = quantizer_of(layer)
+    if allowed & {_name(layer), _name(quantizer)}:
+        return True
     if quantizer is None or isinstance(quantizer, lq.quantizers.NoOp):
         return False
     if isinstance(quantizer, InstaSign):
         return type(quantizer.threshold) is StaticThreshold
     name = _name(quantizer)
-    if name in [x if isinstance(x, str) else _name(x) for x in extra_quantizers]:
-        return True
     precision = getattr(quantizer, "precision", None)
     if isinstance(quantizer, tf.keras.layers.Layer) and (
         precision not in (None, 1) or type(quantizer).__module__.startswith(_KNOWN)
@@ -117,18 +115,20 @@ def takes_sign(layer: Layer, extra_quantizers: Sequence[Any] = ()) -> bool:
     )
 
 
-def _signs(model: tf.keras.Model, extra_quantizers: Sequence[Any]) -> list[Sign]:
+def _signs(nodes: Sequence[Any], extra_quantizers: Sequence[Any]) -> list[Sign]:
     groups: list[tuple[set[Any], Sign]] = []
-    for node in _nodes(model):
+    for node in nodes:
         if is_functional(node.layer):
             continue
         _check_parts(node.layer)
         x = node.keras_inputs[0]
         of_map = takes_sign(node.layer, extra_quantizers) and x.shape.rank >= _LEAST_RANK
-        if not of_map or _is_aware(x):
+        if not of_map or _needs_none(x):
             continue
         inside = getattr(quantizer_of(node.layer), "threshold", None)
         keys = {id(node.layer), (id(x), node.layer.dtype_policy.name, id(inside))}
+        if type(maker := x._keras_history.layer) is StaticThreshold:
+            keys.add(id(maker))
         joined = Sign([node.layer], [x], inside, inside is not None)
         for others, sign in [group for group in groups if group[0] & keys]:
             groups.remove((others, sign))
@@ -152,8 +152,11 @@ def _static_in_front(sign: Sign) -> StaticThreshold | None:
     return maker if type(maker) is StaticThreshold else None
 
 
-def _is_aware(x: Any) -> bool:
-    return isinstance(x._keras_history.layer, InstaThreshold)
+def _needs_none(x: Any) -> bool:
+    """Whether a map has an instance-aware threshold, or is of signs already."""
+    maker = x._keras_history.layer
+    is_quantizer = quantizer_of(maker) is maker and not isinstance(maker, lq.quantizers.NoOp)
+    return isinstance(maker, InstaThreshold) or (is_quantizer and is_binary(maker))
 
 
 def _check_parts(layer: Layer) -> None:
@@ -172,19 +175,19 @@ def _check_parts(layer: Layer) -> None:
         )
 
 
-def _activations(model: tf.keras.Model, signs: Sequence[Sign]) -> list[Activation]:
-    made_by = {id(x): node for node in _nodes(model) for x in tf.nest.flatten(node.outputs)}
+def _activations(nodes: Sequence[Any], signs: Sequence[Sign]) -> list[Activation]:
+    made_by = {id(x): node for node in nodes for x in tf.nest.flatten(node.outputs)}
     by_layer = {layer: sign for sign in signs for layer in sign.layers}
     calls = [
         node
-        for node in _nodes(model)
+        for node in nodes
         if type(node.layer) in PRELUS and node.keras_inputs[0].shape.rank >= _LEAST_RANK
     ]
     found = []
     for layer in dict.fromkeys(node.layer for node in calls):
-        nodes = [node for node in calls if node.layer is layer]
-        x = nodes[0].keras_inputs[0]
-        behind = _signs_behind(x, made_by, by_layer) if len(nodes) == 1 else set()
+        own = [node for node in calls if node.layer is layer]
+        x = own[0].keras_inputs[0]
+        behind = _signs_behind(x, made_by, by_layer) if len(own) == 1 else set()
         found.append(Activation(layer, x, behind.pop() if len(behind) == 1 else None))
     return found
 
@@ -199,7 +202,7 @@ def _signs_behind(x: Any, made_by: dict[int, Any], by_layer: dict[Layer, Sign]) 
         seen.add(node)
         if node.layer in by_layer:
             found.add(by_layer[node.layer])
-        elif not isinstance(node.layer, (*PRELUS, InstaPReLU)):
+        elif not isinstance(node.layer, (*PRELUS, InstaPReLU)) and not is_functional(node.layer):
             waiting += node.keras_inputs
     return found
 

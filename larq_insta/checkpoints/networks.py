@@ -15,6 +15,7 @@ from larq_insta.checkpoints import keras_files
 from larq_insta.checkpoints.initial import origin
 from larq_insta.data.dataset import ImageDataset
 from larq_insta.data.preprocessing import kinds, photo_view
+from larq_insta.rewriting import heads
 from larq_insta.rewriting.forms import formed
 from larq_insta.zoo.foreign import by_options
 from larq_insta_runtime.card import Card
@@ -160,7 +161,9 @@ class FileNetwork(Network):
             )
         try:
             model = self._aware(arguments)
-            return formed(model, binary=arguments.get("binary", "both"), classes=classes)
+            model = formed(model, binary=arguments.get("binary", "both"), classes=classes)
+            heads.logits(model)
+            return model
         except (TypeError, ValueError) as error:
             raise InputError(first_line(error)) from error
 

@@ -73,6 +73,7 @@ class _Copies:
         made = copy(*args, **kwargs)
         for weight, value in zip(copy.weights, _weights_of_copy(layer, copy), strict=True):
             weight.assign(value)
+        copy.finalize_state()  # an adapted Normalization holds constants of its weights
         return made
 
     def _free_name(self, name: str) -> str:

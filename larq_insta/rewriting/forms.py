@@ -38,7 +38,7 @@ def formed(
     """A copy of a classifier, or of its features, in the form that a training needs.
 
     A softmax that is the activation of its last layer becomes a layer of its own,
-    `..._probs`, so that there are logits.
+    `..._probs`, so that there are logits; of a model at its end the layers become its own.
 
     # Arguments
         model: A functional or sequential model.
@@ -57,7 +57,8 @@ def formed(
         raise ValueError(f"`binary` must be {', '.join(map(repr, BINARY))}; got {binary!r}.")
     form = _Form(model, binary, classes, change)
     fresh = [form.head] if form.head is not None else []
-    copy = Rebuilding(form.call, form.change, fresh=fresh).model(model, inputs, name)
+    opened = heads.models_at_end(model)
+    copy = Rebuilding(form.call, form.change, fresh=fresh, opened=opened).model(model, inputs, name)
     if binary != "both" and not form.changed:
         raise ValueError(
             f"A step with float weights needs binary kernels of Larq's layers; {model.name} has "
@@ -84,7 +85,7 @@ class _Form:
         self._binary = binary
         self._change = change
         self._classes = classes
-        end = model.outputs[0]._keras_history.layer
+        end = heads.last_layer(model)
         self._last = end if heads.ends_with_softmax(end) else None
         if classes is not None and model.output_shape[-1] != classes:
             self.head = self._last or heads.head(model)

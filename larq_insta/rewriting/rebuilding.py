@@ -32,6 +32,7 @@ class Rebuilding:
         change: Changes the configuration of a layer's copy, in place.
         custom: Classes and functions that configurations name.
         fresh: Layers whose copies keep the weights that they begin with.
+        opened: Models inside whose layers become layers of the copy.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class Rebuilding:
         change: Change = unchanged,
         custom: Iterable[Any] = (),
         fresh: Collection[Layer] = (),
+        opened: Collection[Layer] = (),
     ) -> None:
         self._call = call
+        self._opened = opened
         self._change = change
         self._fresh = fresh
         self._custom = {getattr(x, "__name__", type(x).__name__): _kind(x) for x in custom}
@@ -87,7 +90,7 @@ class Rebuilding:
                 _hand_over(node.layer, self._copies[node.layer])
             return made
 
-        outputs = walk(model, tf.nest.flatten(inputs), call, written_out=False)
+        outputs = walk(model, tf.nest.flatten(inputs), call, written_out=self._opened)
         outputs = tf.nest.pack_sequence_as(model._nested_outputs, outputs)
         return tf.keras.Model(inputs, outputs, name=name or model.name)
 
@@ -99,9 +102,12 @@ class Rebuilding:
                 self._change(layer, config)
                 return type(layer).from_config(config)
         except Exception as error:
+            # Keras tells all of a configuration before the cause.
+            cause = first_line(error.__context__ or error)
             raise ValueError(
                 f"Every layer must be one that can be copied; {layer.name} ({_name(layer)}) is not "
-                f"({first_line(error)}): give its class a `get_config` with all its arguments."
+                f"({cause}): give its class a `get_config` with all its arguments, and what it "
+                "names to tf.keras.utils.register_keras_serializable."
             ) from error
 
 
@@ -180,6 +186,7 @@ def _hand_over(layer: Layer, copy: Layer) -> None:
         )
     for weight, made in pairs:
         made.assign(weight)
+    copy.finalize_state()  # an adapted Normalization holds constants of its weights
 
 
 def _left_out(layer: Layer, copy: Layer) -> Layer | None:

@@ -341,6 +341,15 @@ def test_shared_layers_stay_as_they_are(rng):
     np.testing.assert_array_equal(folding.fold(model)(images), model(images))
 
 
+def test_what_was_adapted_stays(rng):
+    normalize = L.Normalization()
+    normalize.adapt(rng.normal(3, 2, size=(50, 8, 8, 4)))
+    inputs = tf.keras.Input((8, 8, 4))
+    model = tf.keras.Model(inputs, StaticThreshold()(normalize(inputs)))
+    images = rng.normal(size=(2, 8, 8, 4)).astype(np.float32)
+    np.testing.assert_allclose(folding.fold(model)(images), model(images), rtol=1e-6)
+
+
 def test_names_that_keras_would_give_again_do_not_collide(rng):
     inputs = tf.keras.Input((8, 8, 4))
     outputs = tf.keras.layers.Activation("relu", name="activation")(inputs)

@@ -69,6 +69,39 @@ def test_logits_are_found(build, rng):
     np.testing.assert_array_equal(tf.keras.layers.Softmax()(logits), model(x))
 
 
+def within(inner, **kwargs):
+    inputs = tf.keras.Input(SIZE)
+    outputs = inner(tf.keras.layers.Rescaling(0.5, name="scale")(inputs), **kwargs)
+    return tf.keras.Model(inputs, tf.keras.layers.Flatten(name="flat")(outputs), name="whole")
+
+
+def test_logits_are_found_in_a_model_at_the_end(rng):
+    model = within(network())
+    randomize(model, rng)
+    copy = formed(model)
+    assert heads.head(copy).name == "classes"
+    names = ["scale", "conv", "sign", "flatten", "classes", "classes_probs", "flat"]
+    assert [layer.name.rstrip("_0123456789") for layer in copy.layers[1:]] == names
+    x = pictures(rng)
+    np.testing.assert_allclose(copy(x), model(x), rtol=1e-6)
+    logits = tf.keras.Model(copy.inputs, heads.logits(copy))(x)
+    np.testing.assert_allclose(tf.nn.softmax(logits), model(x), rtol=1e-5)
+    assert formed(model, classes=5).output_shape == (None, 5)
+
+
+def test_logits_are_found_before_a_function(rng):
+    model = network(tf.keras.layers.Dense(3, name="classes"))
+    model = tf.keras.Model(model.inputs, tf.nn.softmax(model.output))
+    logits = heads.logits(formed(model))
+    assert logits._keras_history.layer.name == "classes"
+
+
+def test_logits_in_a_model_that_is_called_for_inference_alone_are_refused():
+    model = formed(within(network(), training=False))
+    with pytest.raises(InputError, match="must be one of its layers; that of whole is inside of"):
+        heads.logits(model)
+
+
 def test_with_binary_activations_kernels_are_float(rng):
     model = network()
     randomize(model, rng)

@@ -95,6 +95,41 @@ def named_signs():
     return tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling1D()(x))
 
 
+def shared_static_threshold():
+    inputs = tf.keras.Input(SIZE)
+    threshold = StaticThreshold(name="twin")
+    x = prelu("first_prelu")(conv("first")(threshold(inputs)))
+    x = prelu("second_prelu")(conv("second")(threshold(x)))
+    return classified(inputs, x)
+
+
+def layers_inside_and_outside():
+    """Without the model that they are in being called again."""
+    layer, activation = conv("twin"), prelu("twin_prelu")
+    inside, inputs = tf.keras.Input(SIZE), tf.keras.Input(SIZE)
+    inner = tf.keras.Model(inside, activation(layer(inside)), name="inner")
+    return classified(inputs, activation(layer(inner(inputs))))
+
+
+def signs_of_signs():
+    inputs = tf.keras.Input(SIZE)
+    signs = lq.quantizers.SteSign(name="sign")(inputs)
+    return classified(inputs, conv("again")(signs))
+
+
+def threshold_in_a_layer_of_its_own():
+    inputs = tf.keras.Input(SIZE)
+    signs = InstaSign(StaticThreshold(name="inside"), name="sign")(inputs)
+    return classified(inputs, conv("behind", quantizer=None)(signs))
+
+
+def adapted():
+    normalize = tf.keras.layers.Normalization(name="normalize")
+    normalize.adapt(np.random.default_rng(0).normal(3, 2, size=(50, *SIZE)))
+    inputs = tf.keras.Input(SIZE)
+    return classified(inputs, conv("first")(normalize(inputs)))
+
+
 TOPOLOGIES = {
     two_maps: 3,
     quantizer_in_front: 1,
@@ -104,6 +139,11 @@ TOPOLOGIES = {
     sequential: 2,
     static_thresholds: 2,
     named_signs: 2,
+    shared_static_threshold: 1,
+    layers_inside_and_outside: 1,
+    signs_of_signs: 1,
+    threshold_in_a_layer_of_its_own: 1,
+    adapted: 1,
 }
 """Models, and how many thresholds they need."""
 
@@ -346,6 +386,41 @@ def test_quantizers_of_ones_own_are_allowed_by_name(rng):
         assert len(layers_of(copy, InstaThreshold)) == 3
 
 
+@lq.utils.register_keras_custom_object
+class OwnSign(tf.keras.layers.Layer):
+    precision = 1
+
+    def call(self, x):
+        return lq.math.sign(x)
+
+
+def own_sign_in_front():
+    inputs = tf.keras.Input(SIZE)
+    return classified(inputs, conv("behind", quantizer=None)(OwnSign(name="sign")(inputs)))
+
+
+def test_quantizers_of_ones_own_may_be_layers_in_front(rng):
+    model = own_sign_in_front()
+    for allowed in (OwnSign, [OwnSign], "OwnSign"):
+        copy = larq_insta.instance_aware(model, blocks="all", extra_quantizers=allowed)
+        assert isinstance(copy.get_layer("sign_threshold"), InstaThreshold)
+        images = pictures(rng, model)
+        np.testing.assert_array_equal(copy(images), model(images))
+
+
+def test_behind_a_model_a_prelu_has_a_statistic_of_its_own():
+    inner = two_maps()
+    inner = tf.keras.Model(inner.inputs, inner.get_layer("norm").output, name="inner")
+    inputs = tf.keras.Input(SIZE)
+    x = prelu("behind")(inner(conv("front")(inputs)))
+    copy = larq_insta.instance_aware(classified(inputs, x), blocks=["front", "behind"])
+    assert copy.get_layer("behind").statistic == "cube_mean"
+
+
+def unregistered(x):
+    return x
+
+
 class Subclassed(tf.keras.Model):
     def call(self, inputs):
         return inputs
@@ -414,6 +489,13 @@ REFUSED = {
         {"blocks": "all"},
         "copied; wide (Forgetful)",
     ),
+    "no_function": (
+        lambda: of_layers(conv("a", activation=unregistered)),
+        {"blocks": "all"},
+        "copied; a (QuantConv2D) is not (.*'unregistered'.*register_keras_serializable",
+    ),
+    "own_sign_in_front": (own_sign_in_front, {}, "that of layer sign is OwnSign: if it is a sign"),
+    "no_blocks": (two_maps, {"blocks": None}, "or their beginnings; got None"),
     "losses": (with_losses, {}, "comes from `model.add_loss` or `add_metric`"),
     "sign_as_activation": (
         with_sign_as_activation, {}, "that of second is its activation (SteSign)",
