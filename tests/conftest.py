@@ -7,6 +7,7 @@ import io
 import os
 import re
 import select
+import shutil
 import sys
 import time
 import warnings
@@ -26,7 +27,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from larq_insta import InstaPReLU, InstaThreshold, models
+from larq_insta import InstaPReLU, InstaThreshold, data, models
 from larq_insta.cli import cli
 from larq_insta.zoo import resnet18
 from larq_insta_runtime import progress
@@ -43,6 +44,8 @@ BINARY = {
 }
 """Arguments of a binary convolution of Larq's."""
 FIXTURES = Path(__file__).parent / "fixtures"
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package `dataset-fashion-mnist` has its files."""
 
 # No deadline, as first calls trace graphs; few examples, as every one runs TensorFlow.
 hypothesis.settings.register_profile(
@@ -186,6 +189,23 @@ def converted(trained, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("converted") / "model.tflite"
     run("convert", trained / "best.keras", path)
     return path
+
+
+def prepare_clothes(folder, train, test):
+    """Prepares Fashion-MNIST's first pictures, where TensorFlow Datasets then finds all it has."""
+    with pytest.MonkeyPatch.context() as patch:
+        module = "tensorflow_datasets.image_classification.mnist"
+        patch.setattr(f"{module}._TRAIN_EXAMPLES", train)
+        patch.setattr(f"{module}._TEST_EXAMPLES", test)
+        data.load("fashion_mnist", data_dir=str(folder), manual_dir=str(FASHION))
+    shutil.rmtree(folder / "downloads")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_clothes(tmp_path_factory):
+    """Fashion-MNIST with a tenth of its pictures, where TensorFlow Datasets finds it."""
+    return prepare_clothes(tmp_path_factory.mktemp("few_clothes"), 6_000, 1_000)
 
 
 @pytest.fixture

@@ -122,6 +122,35 @@ def _attempts(attempt, original: Path, folder: Path, progress, count: int) -> No
     progress.value = count
 
 
+# What is attacked is imported by the process that needs it: of pictures none needs TensorFlow.
+
+
+def read_checkpoint(path: Path) -> None:
+    from larq_insta.checkpoints import keras_files
+
+    keras_files.load(path)
+
+
+def run_lite(path: Path) -> None:
+    from larq_insta import runtime
+
+    model = runtime.LiteModel(path, processes=1)
+    size, channels = model.card.preprocessing.size, model.card.preprocessing.channels
+    model.predict(np.zeros((1, size, size, channels), np.float32))
+
+
+def read_picture(path: Path) -> None:
+    from larq_insta_runtime import pictures
+
+    pictures.read(path, 3)
+
+
+def read_torch(path: Path) -> None:
+    from larq_insta.checkpoints import torch_files
+
+    torch_files.read(path)
+
+
 def misbehave(path: Path) -> None:
     """What attempts should not do; here, as processes start faster without TensorFlow."""
     match path.stem:

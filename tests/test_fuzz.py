@@ -9,35 +9,15 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from fuzzing import attack, misbehave
+from fuzzing import attack, misbehave, read_checkpoint, read_picture, read_torch, run_lite
 from PIL import Image
 
 import larq_insta
-from larq_insta import runtime
-from larq_insta.checkpoints import keras_files, torch_files
-from larq_insta_runtime import packaged, pictures
+from larq_insta_runtime import packaged
 
 torch = pytest.importorskip("torch")
 
 MUTATIONS = int(os.environ.get("LARQ_INSTA_MUTATIONS", "20"))
-
-
-def read_checkpoint(path):
-    keras_files.load(path)
-
-
-def run_lite(path):
-    model = runtime.LiteModel(path, processes=1)
-    size, channels = model.card.preprocessing.size, model.card.preprocessing.channels
-    model.predict(np.zeros((1, size, size, channels), np.float32))
-
-
-def read_picture(path):
-    pictures.read(path, 3)
-
-
-def read_torch(path):
-    torch_files.read(path)
 
 
 def tiny():

@@ -62,10 +62,10 @@ def test_others_are_computed_exactly():
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 def test_the_engine_errs_nowhere_else(size, stride):
-    """Of the smallest maps that are let pass, each up to three pixels higher and wider."""
+    """Of the smallest maps that are let pass, and higher and wider ones of all remainders."""
     inputs, outputs = tf.keras.Input((8, 8, 8)), []
-    for height in range(size, size + 4):
-        for width in range(size, size + 4):
+    for height in range(size, size + 3):
+        for width in range(size, size + 3):
             layer = q(size=size, strides=stride, pad_values=0.0)
             outputs.append(L.Flatten()(layer(inputs[:, :height, :width])))
     model = tf.keras.Model(inputs, L.Concatenate()(outputs))

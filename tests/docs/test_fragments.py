@@ -20,10 +20,11 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from conftest import run
+from conftest import run, without_tracing
 
 from larq_insta import data
 from larq_insta.cli import cli
+from larq_insta.zoo import resnet18
 from larq_insta_runtime import packaged
 from larq_insta_runtime.cli import cli as device
 
@@ -32,6 +33,7 @@ PROGRAMS = {"larq-insta": cli, "larq-insta-run": device}
 KINDS = ("not run", "slow", "run with")
 NOT_OF_THE_SITE = ("docs/release.md",)
 """Without markers."""
+EPOCH = {"epochs": 1}
 BLOCK = re.compile(
     r"((?:^<!-- [^\n]+ -->\n)*)^```(\w+)\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?",
     flags=re.MULTILINE | re.DOTALL,
@@ -118,15 +120,16 @@ def test_fragments_run(page, place):
 @pytest.mark.filterwarnings("ignore:The `keras.initializers.serialize")  # of QuickNet's, Keras's
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 @pytest.mark.parametrize("page", SLOW)
-def test_slow_fragments_run(page, place, trained):
+def test_slow_fragments_run(page, place, trained, few_clothes):
     shutil.copytree(trained, "digits")
+    Path("tfds").symlink_to(few_clothes)
     for block in blocks(page):
         if "not run" not in block.marks:
             place(block)
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, folder, prepared):
+def place(tmp_path, monkeypatch, folder):
     """Runs blocks in a folder that has what pages speak of."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
@@ -134,7 +137,6 @@ def place(tmp_path, monkeypatch, folder, prepared):
         shutil.copy(ROOT / "docs/boot.png", copy)
     shutil.copy(folder / "cat/1.JPG", "photo.jpg")
     shutil.copy(packaged.converted("fashion_mnist"), "model.tflite")
-    Path("tfds").symlink_to(prepared)
     digits = Path("larq_insta_demo/pictures")
     digits.mkdir(parents=True)
     image, _ = next(iter(data.load("digits").test.examples))
@@ -143,7 +145,7 @@ def place(tmp_path, monkeypatch, folder, prepared):
 
     def run_block(block):
         if block.language == "python":
-            with contextlib.redirect_stdout(io.StringIO()) as output:
+            with contextlib.redirect_stdout(io.StringIO()) as output, one_epoch():
                 exec(compile(block.text, block.place, "exec"), namespace)
             printed = output.getvalue()
         else:
@@ -152,14 +154,6 @@ def place(tmp_path, monkeypatch, folder, prepared):
         assert not missing, f"{block.place}: not printed: {missing}"
 
     return run_block
-
-
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory):
-    """Where TensorFlow Datasets keeps its files, for all pages."""
-    folder = tmp_path_factory.mktemp("tfds")
-    yield folder
-    shutil.rmtree(folder)
 
 
 def command(line, block):
@@ -173,7 +167,26 @@ def command(line, block):
     if words[0] == "train":
         shutil.rmtree(words[words.index("--output") + 1], ignore_errors=True)
         words += shlex.split(block.marks.get("run with", ""))
+        with small_and_eager():
+            return run(*words)
     return run(*words, group=PROGRAMS[program])
+
+
+@contextlib.contextmanager
+def one_epoch():
+    """For what a fragment calls Keras's `fit` for."""
+    fit = tf.keras.Model.fit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.keras.Model, "fit", lambda *args, **given: fit(*args, **given | EPOCH))
+        yield
+
+
+@contextlib.contextmanager
+def small_and_eager():
+    """One block a stage of a ResNet: what a page trains is small only to be read about."""
+    with pytest.MonkeyPatch.context() as patch, without_tracing():
+        patch.setattr(resnet18, "BLOCKS_PER_STAGE", 1)
+        yield
 
 
 def expanded(word):

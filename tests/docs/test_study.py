@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import FASHION
 from scipy import stats
 
 from larq_insta import models
 from larq_insta.training.configuration import Configuration
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 STUDY = Path(__file__).parents[2] / "studies" / "thresholds"
 sys.path.insert(0, str(STUDY))
 report = pytest.importorskip("report")
@@ -111,10 +111,10 @@ def test_the_committed_report_is_that_of_the_committed_results(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FASHION.is_dir(), reason="needs the Debian package dataset-fashion-mnist")
-def test_the_runner_trains_a_cell_once(tmp_path):
+def test_the_runner_trains_a_cell_once(tmp_path, few_clothes):
     command = [sys.executable, STUDY / "run.py", tmp_path / "cells", "--manual-dir", FASHION]
-    command += ["--data-dir", tmp_path / "data", "--results", tmp_path / "results.jsonl"]
-    command += ["--seeds", "1", "--epochs", "1", "--jobs", "1", "--only", "ResNet18/static"]
+    command += ["--data-dir", few_clothes, "--results", tmp_path / "results.jsonl"]
+    command += ["--seeds", "1", "--epochs", "2", "--jobs", "1", "--only", "ResNet18/static"]
     for finished in (0, 1):
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         assert f"{finished} cells are finished, {1 - finished} to do." in done.stdout
@@ -122,4 +122,4 @@ def test_the_runner_trains_a_cell_once(tmp_path):
     result = json.loads(line)
     assert result["cell"] == "ResNet18/static/seed0"
     assert 0.6 < result["test_accuracy"] < 0.95
-    assert result["settings"]["epochs"] == [1]
+    assert result["settings"]["epochs"] == [2]

@@ -6,7 +6,8 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import BINARY, randomize, run, saved_weights
+from conftest import BINARY, randomize, saved_weights, without_tracing
+from conftest import run as run_command
 from larq_zoo.sota.quicknet import QuickNetFactory
 
 from larq_insta import data, training
@@ -16,6 +17,12 @@ from larq_insta.training.configuration import Configuration
 from larq_insta.training.trainer import trained_weights
 from larq_insta_runtime.card import Card
 from larq_insta_runtime.errors import InputError
+
+
+def run(*arguments, code=0):
+    """Trains a few eager updates."""
+    with without_tracing():
+        return run_command(*arguments, "--batch-size", 400, code=code)
 
 
 def classifier(classes=10, size=8, channels=1, dtype="float32"):

@@ -5,7 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from conftest import run
+from conftest import FASHION, run
 
 from larq_insta.zoo import pretrained
 from larq_insta_runtime import packaged
@@ -14,7 +14,6 @@ from larq_insta_runtime.card import Card
 ROOT = Path(__file__).parents[2]
 HEADINGS = ["Trained on", "Accuracy", "Pictures it takes", "Limits", "Licence"]
 ROUNDING = 0.1  # percent: one picture of a class may fall on the other side on other processors
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def stems(folder, suffix):
