@@ -87,6 +87,7 @@ def instance_aware(
             Threshold](https://arxiv.org/abs/2204.07439)
     """
     check_functional(model)
+    _check_kinds(prelu, threshold)
     if isinstance(extra_quantizers, str) or not isinstance(extra_quantizers, Iterable):
         extra_quantizers = [extra_quantizers]
     found, activations = signs.find(model, extra_quantizers)
@@ -106,6 +107,16 @@ def instance_aware(
     names = {layer.name for layer in model._flatten_layers()}
     inserting = _Inserting(names, chosen, behind, options, of_prelus, reuse_statistics)
     return Rebuilding(inserting.call, inserting.change, extra_quantizers).model(model)
+
+
+def _check_kinds(prelu: Any, threshold: Any) -> None:
+    if prelu is not None and not isinstance(prelu, Sequence):
+        raise ValueError(f"`prelu` must be None, a parameter's name or several; got {prelu!r}.")
+    if not isinstance(threshold, Mapping | None) or "return_statistic" in (threshold or {}):
+        raise ValueError(
+            "`threshold` must be None or a dict of InstaThreshold's arguments without "
+            f"return_statistic, which reuse_statistics decides; got {threshold!r}."
+        )
 
 
 def by_options(

@@ -525,6 +525,17 @@ REFUSED = {
         {"blocks": "all"},
         "neither regularizer nor constraint; p has",
     ),
+    "a_number_of_parameters": (
+        lambda: of_layers(conv("a")), {"prelu": 3}, "`prelu` must be None, a parameter's name"
+    ),
+    "a_number_of_settings": (
+        lambda: of_layers(conv("a")), {"threshold": 3}, "`threshold` must be None or a dict"
+    ),
+    "a_setting_of_ours": (
+        lambda: of_layers(conv("a")),
+        {"threshold": {"return_statistic": True}},
+        "which reuse_statistics decides; got",
+    ),
 }  # fmt: skip
 
 

@@ -67,5 +67,3 @@ def test_the_golf_ball_is_that_of_its_script():
     with Image.open(conftest.FIXTURES.parents[1] / "docs" / "golf_ball.jpg") as kept:
         difference = np.abs(np.asarray(drawn, float) - np.asarray(kept, float))
     assert difference.mean() < 5
-
-
