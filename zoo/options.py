@@ -42,9 +42,10 @@ class CommonOptions:
     weights: Annotated[
         str | None,
         "`None` (random initialization), the path of a weights file, or the name of a trained "
-        'model in the package: `"fashion_mnist"`, an `InstaResNet18` (widths 16, 32, 64, the '
-        "small stem, 28 x 28 grey pixels, 10 classes), whose arguments then are the defaults. If "
-        "they are of another number of classes, the classifier is new, and a warning says so.",
+        'model in the package: `"imagenette"`, an `InstaResNet18` (widths 32, 64, 128, 256, 96 x '
+        '96 pixels, 10 classes), or `"fashion_mnist"`, one (16, 32, 64, the small stem, 28 x 28 '
+        "grey pixels, 10 classes), whose arguments then are the defaults. If they are of another "
+        "number of classes, the classifier is new, and a warning says so.",
     ] = None
     include_top: Annotated[bool, "Whether to end with the classifier."] = True
     num_classes: Annotated[int, "Number of classes of the classifier."] = 1000

@@ -1,4 +1,4 @@
-"""Checkpoints of the trained models in the package: `weights="fashion_mnist"`."""
+"""Checkpoints of the trained models in the package, such as `weights="imagenette"`."""
 
 from __future__ import annotations
 

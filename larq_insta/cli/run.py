@@ -20,9 +20,9 @@ from larq_insta_runtime.progress import counted
 def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
     """Class names and probabilities of each IMAGE by FILE.
 
-    FILE is a .tflite file, a checkpoint, or fashion_mnist, the trained model in the package
-    (for single pieces of clothing, light on black). A picture that cannot be read is told and
-    left out, and the exit code then is 2.
+    FILE is a .tflite file, a checkpoint, or a trained model in the package: imagenette (for
+    photographs of ten kinds of things), fashion_mnist (single pieces of clothing, light on
+    black). A picture that cannot be read is told and left out, and the exit code then is 2.
     """
     from larq_insta import runtime
 

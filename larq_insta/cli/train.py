@@ -104,8 +104,8 @@ teacher_options = options(
 @click.option(
     "--initial-weights",
     callback=not_empty,
-    help="What to start from: fashion_mnist (the trained model in the package), a .keras or .h5 "
-    "file, or a published ReActNet's for PyTorch. For other classes the classifier is new.",
+    help="What to start from: a trained model in the package (imagenette, fashion_mnist), a .keras "
+    "or .h5 file, or a published ReActNet's for PyTorch. For other classes the classifier is new.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(

@@ -45,9 +45,10 @@ def pictures_and_top(function: F) -> F:
 def predict(file: Path, pictures: tuple[Path, ...], top: int) -> None:
     """Class names and probabilities of each IMAGE by FILE.
 
-    FILE is a .tflite file that larq-insta has converted, or fashion_mnist, the trained model in
-    the package (for single pieces of clothing, light on black). A picture that cannot be read is
-    told and left out, and the exit code then is 2.
+    FILE is a .tflite file that larq-insta has converted, or a trained model in the package:
+    imagenette (for photographs of ten kinds of things), fashion_mnist (single pieces of clothing,
+    light on black). A picture that cannot be read is told and left out, and the exit code then
+    is 2.
     """
     from larq_insta_runtime.running import open_file
 
@@ -122,7 +123,7 @@ def evaluate(file: Path, folder: Path) -> None:
 def benchmark(
     files: tuple[Path, ...], runs: int, threads: int, ops: bool, record: Path | None
 ) -> None:
-    """How long each FILE, any .tflite file or fashion_mnist, takes for one picture here.
+    """How long each FILE, any .tflite file or a trained model's name, takes for one picture here.
 
     They take turns, each in a process of its own.
     """
@@ -148,8 +149,8 @@ def benchmark(
 def card(file: Path) -> None:
     """What FILE is: its classes, pictures, training, accuracy, limits and licence.
 
-    FILE is a .keras or .tflite file that larq-insta has written, or fashion_mnist, the trained
-    model in the package.
+    FILE is a .keras or .tflite file that larq-insta has written, or a trained model in the package,
+    imagenette or fashion_mnist.
     """
     from larq_insta_runtime.describing import describe
 

@@ -1,12 +1,12 @@
-"""The trained model that comes with the package, by its name."""
+"""The trained models that come with the package, by their names."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "trained"
-MODELS = {"fashion_mnist": "InstaResNet18"}
-"""Whose weights each name means. `studies/fashion_mnist/` tells how they were made."""
+MODELS = {"fashion_mnist": "InstaResNet18", "imagenette": "InstaResNet18"}
+"""Whose weights each name means. Their documents tell how they were made."""
 
 
 def converted(name: str) -> Path:

@@ -133,8 +133,9 @@ def place(tmp_path, monkeypatch, folder):
     """Runs blocks in a folder that has what pages speak of."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
-    for copy in ("boot.png", "docs/boot.png"):
-        shutil.copy(ROOT / "docs/boot.png", copy)
+    for name in ("boot.png", "golf_ball.jpg"):
+        for copy in (name, f"docs/{name}"):
+            shutil.copy(ROOT / "docs" / name, copy)
     shutil.copy(folder / "cat/1.JPG", "photo.jpg")
     shutil.copy(packaged.converted("fashion_mnist"), "model.tflite")
     digits = Path("larq_insta_demo/pictures")

@@ -1,4 +1,4 @@
-"""The trained model in the package."""
+"""The trained models in the package."""
 
 import subprocess
 import sys
@@ -19,6 +19,7 @@ from larq_insta_runtime.card import Card
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(larq_insta.__file__).parent
 BOOT = ROOT / "docs" / "boot.png"
+GOLF_BALL = ROOT / "docs" / "golf_ball.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +93,36 @@ def test_what_it_was_trained_with_may_be_said(network):
     assert said.count_params() == network.count_params()
 
 
-def test_files_are_small_and_say_where_they_are_from():
-    assert sum(path.stat().st_size for path in packaged.FOLDER.iterdir()) <= 1_000_000
-    for path in (pretrained.checkpoint("fashion_mnist"), packaged.converted("fashion_mnist")):
+@pytest.mark.slow
+def test_the_model_of_photographs_is_its_checkpoint_and_its_file():
+    """The file rounds float layers to int8, so that it answers a little otherwise."""
+    card = Card.read(pretrained.checkpoint("imagenette"))
+    ball = runtime.read_picture(GOLF_BALL, card.preprocessing)
+    pictures = np.stack([ball, ball[:, ::-1], np.roll(ball, 9, 1), 0.7 * ball])
+    model = models.InstaResNet18(weights="imagenette")
+    expected = model(pictures).numpy()
+    checkpoint = keras_files.load(pretrained.checkpoint("imagenette"))
+    np.testing.assert_array_equal(checkpoint(pictures).numpy(), expected)
+    found = runtime.open_model(Path("imagenette")).predict(pictures)
+    np.testing.assert_array_equal(found.argmax(-1), expected.argmax(-1))
+    np.testing.assert_allclose(found, expected, atol=0.2)
+    assert {card.class_names[i] for i in expected.argmax(-1)} == {"golf_ball"}
+
+
+def test_a_golf_ball_is_a_golf_ball():
+    assert f"{GOLF_BALL}: golf_ball " in run("predict", "imagenette", GOLF_BALL)
+
+
+@pytest.mark.parametrize("name", packaged.MODELS)
+def test_files_are_small_and_say_where_they_are_from(name):
+    files = pretrained.checkpoint(name), packaged.converted(name)
+    assert sum(path.stat().st_size for path in files) <= 2_000_000
+    for path in files:
         card = Card.read(path)
-        assert card.model == packaged.MODELS["fashion_mnist"]
+        assert card.model == packaged.MODELS[name]
+        assert card.dataset == name
         assert card.training["teacher"]
+        assert not Path(card.training["teacher"]).is_absolute()
         assert card.training["steps"] == ["activations", "both"]
         assert card.training["seed"] == 0
 
