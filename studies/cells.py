@@ -89,7 +89,11 @@ def trained(configuration: Any, place: Path) -> dict[str, Any]:
 
 
 def run(
-    train: Callable[..., dict[str, Any]], todo: Iterable[tuple], jobs: int, results: Path
+    train: Callable[..., dict[str, Any]],
+    todo: Iterable[tuple],
+    jobs: int,
+    results: Path,
+    per_process: int | None = 1,
 ) -> None:
     """Trains cells side by side, and keeps each result as soon as it is there.
 
@@ -98,9 +102,10 @@ def run(
     # Arguments
         train: Makes a cell's result; a function of a module, as each cell has a process.
         todo: Arguments of `train`, for each cell.
+        per_process: How many cells a process trains at most. One for cells that set seeds once
+            and draw in any order.
     """
-    # A process for each cell, as TensorFlow's threads and seeds are set once in a process.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=per_process) as pool:
         futures = [pool.submit(_at_commit, train, *arguments) for arguments in todo]
         for future in as_completed(futures):
             if future.exception() is None:
