@@ -7,7 +7,15 @@ import tensorflow as tf
 from conftest import randomize
 from networks import L, assert_equal, checked, classifier, q
 
-from larq_insta import InstaPReLU, InstaSign, InstaThreshold, RPReLU, StaticThreshold, models
+from larq_insta import (
+    InstaPReLU,
+    InstaSign,
+    InstaThreshold,
+    RPReLU,
+    StaticThreshold,
+    instance_aware,
+    models,
+)
 from larq_insta.conversion import folding, lowering
 from larq_insta.layers import inference
 from larq_insta_runtime.errors import InputError
@@ -207,16 +215,42 @@ OTHERS = {
 }
 
 
+def keep_signs(model):
+    """Gives batch normalizations scales that turn none."""
+    for layer in model.layers:
+        if isinstance(layer, L.BatchNormalization) and layer.scale:
+            layer.gamma.assign(np.abs(layer.gamma) + 0.1)
+
+
 @pytest.mark.quick(2)
 @pytest.mark.parametrize(("network", "expected"), OTHERS.items())
 def test_other_topologies_are_folded(network, expected):
     model = classifier(network, (16, 16, 8))
-    for layer in model.layers:
-        if isinstance(layer, L.BatchNormalization) and layer.scale:
-            layer.gamma.assign(np.abs(layer.gamma) + 0.1)
+    keep_signs(model)
     for either, counts in zip((model, folding.fold(model)), expected, strict=True):
         found = Graph(lowering.lower(either)).counts
         assert {name: found[name] for name in counts} == counts
+    assert_equal(checked(model), 2)
+
+
+AWARE = {
+    # In each block a square, a threshold, a PReLU and its shift by the instance; a shift in front
+    # of the second statistic; a square for the second PReLU, which reads fewer channels than its
+    # block's threshold; and the threshold at the end.
+    of_densenet: (15, 11),
+    # In each block the shortcut, too.
+    of_quicknet: (14, 11),
+}
+"""Passes over whole maps, before and behind folds."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "expected"), AWARE.items())
+def test_other_topologies_made_instance_aware_are_folded(network, expected, rng):
+    model = instance_aware(classifier(network, (16, 16, 8)), blocks="all")
+    randomize(model, rng, 0.1)
+    keep_signs(model)
+    assert (passes(model), passes(folding.fold(model))) == expected
     assert_equal(checked(model), 2)
 
 
