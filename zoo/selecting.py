@@ -46,14 +46,14 @@ def _on_smaller_maps(signs: Sequence[Sign]) -> list[Sign]:
         raise ValueError(
             "To leave out the largest maps their sizes must be known; "
             f"{unknown[0].layers[0].name} reads a map of unknown size: give the model's input a "
-            "size, or blocks='all'."
+            "size, or blocks='all' (--insta-blocks all)."
         )
     largest = max(sign.positions or 0 for sign in signs)
     smaller = [sign for sign in signs if (sign.positions or 0) < largest]
     if not smaller:
         raise ValueError(
             f"`blocks` must leave some of {_names(signs)}; got 'all_but_largest_maps', and all "
-            "their maps are of one size: give blocks='all'."
+            "their maps are of one size: give blocks='all' (--insta-blocks all)."
         )
     return smaller
 

@@ -503,7 +503,9 @@ REFUSED = {
     "no_signs": (lambda: of_layers(tf.keras.layers.Flatten()), {}, "must take signs of maps; no"),
     "unknown_name": (two_maps, {"blocks": ["stage9"]}, "or their beginnings; got 'stage9'"),
     "only_a_prelu": (two_maps, {"blocks": "first_prelu"}, "of first, second, third; got 'first_p"),
-    "one_size": (lambda: of_layers(conv("a"), conv("b")), {}, "of one size: give blocks='all'"),
+    "one_size": (
+        lambda: of_layers(conv("a"), conv("b")), {}, "give blocks='all' (--insta-blocks all)"
+    ),
     "no_size": (
         lambda: tf.keras.Sequential([tf.keras.Input((None, None, 4)), conv("a")]),
         {},
