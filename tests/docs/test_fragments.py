@@ -184,9 +184,9 @@ def one_epoch():
 
 @contextlib.contextmanager
 def small_and_eager():
-    """One block a stage of a ResNet: what a page trains is small only to be read about."""
+    """Two blocks a stage of a ResNet: what a page trains is small only to be read about."""
     with pytest.MonkeyPatch.context() as patch, without_tracing():
-        patch.setattr(resnet18, "BLOCKS_PER_STAGE", 1)
+        patch.setattr(resnet18, "BLOCKS_PER_STAGE", 2)
         yield
 
 
