@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_insta import conversion, data, runtime
-from larq_insta.checkpoints import keras_files
+from larq_insta.checkpoints import keras_files, networks
 from larq_insta.zoo import pretrained
 from larq_insta_runtime import packaged
 from larq_insta_runtime.card import Card
@@ -70,10 +70,8 @@ def deflate(path: Path) -> None:
 def packed_card(card: Card, name: str, model: tf.keras.Model) -> Card:
     """With all that the model's function needs, and no place of the machine that trained it."""
     shape = {"input_shape": model.input_shape[1:], "num_classes": model.output_shape[-1]}
-    stem = "small" if model.input_shape[1] <= 64 else "imagenet"
-    return replace(
-        card, dataset=name, model_arguments={**shape, "stem": stem, **card.model_arguments}
-    )
+    stem = {"stem": networks.default_stem(model.input_shape[1:])}
+    return replace(card, dataset=name, model_arguments={**shape, **stem, **card.model_arguments})
 
 
 @click.command(help=__doc__)

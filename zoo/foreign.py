@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
@@ -20,7 +20,7 @@ from larq_insta.zoo.instance_aware import (
     with_steady_statistic,
 )
 from larq_insta.zoo.options import INSTA_BLOCKS
-from larq_insta.zoo.selecting import Blocks, select
+from larq_insta.zoo.selecting import Blocks, one_or_several, select
 from larq_insta.zoo.signs import Activation, Sign
 
 
@@ -88,8 +88,7 @@ def instance_aware(
     """
     check_functional(model)
     _check_kinds(prelu, threshold)
-    if isinstance(extra_quantizers, str) or not isinstance(extra_quantizers, Iterable):
-        extra_quantizers = [extra_quantizers]
+    extra_quantizers = one_or_several(extra_quantizers)
     found, activations = signs.find(model, extra_quantizers)
     if not found:
         raise ValueError(

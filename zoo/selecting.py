@@ -62,10 +62,8 @@ def _predicate(blocks: Blocks, layers: Sequence[Layer]) -> Callable[[Layer], boo
     if callable(blocks):
         return blocks
     names = [layer.name for layer in layers]
-    several = isinstance(blocks, Iterable) and not isinstance(blocks, str)
-    wanted: list[Any] = [*blocks] if several else [blocks]
     chosen: set[str] = set()
-    for name in wanted:
+    for name in one_or_several(blocks):
         matching = {name} & set(names) or {x for x in names if x.startswith(f"{name}_")}
         if not matching:
             raise ValueError(
@@ -74,6 +72,11 @@ def _predicate(blocks: Blocks, layers: Sequence[Layer]) -> Callable[[Layer], boo
             )
         chosen |= matching
     return lambda layer: layer.name in chosen
+
+
+def one_or_several(value: Any) -> list[Any]:
+    """What is given alone or in a collection."""
+    return [*value] if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
 def _names(signs: Sequence[Sign]) -> str:

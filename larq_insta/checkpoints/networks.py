@@ -26,6 +26,11 @@ _AWARE = ("plus", "insta_blocks", "reuse_statistics", "threshold", "prelu")
 _ARGUMENTS = ("instance_aware", "binary", "input", *_AWARE)
 
 
+def default_stem(input_shape: Sequence[int]) -> str:
+    """The stem of a model for pictures of this shape, if none is asked for."""
+    return "small" if input_shape[0] <= 64 else "imagenet"
+
+
 def find(name: str) -> Network:
     """A model by its name, or the file of that name.
 
@@ -76,7 +81,7 @@ class Network:
         settings = {
             "input_shape": input_shape,
             "num_classes": classes,
-            "stem": "small" if input_shape[0] <= 64 else "imagenet",
+            "stem": default_stem(input_shape),
             **arguments,
         }
         return models.build(self.name, settings)
@@ -162,7 +167,7 @@ class FileNetwork(Network):
         try:
             model = self._aware(arguments)
             model = formed(model, binary=arguments.get("binary", "both"), classes=classes)
-            heads.logits(model)
+            heads.logits(model)  # raises now, and not when a training has begun
             return model
         except (TypeError, ValueError) as error:
             raise InputError(first_line(error)) from error

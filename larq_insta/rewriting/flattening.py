@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ def walk(
     model: tf.keras.Model,
     inputs: Sequence[Any],
     call: Callable[..., Any],
-    written_out: bool | Collection[Any] = True,
+    opens: Callable[[Any], bool] = lambda _: True,
 ) -> list[Any]:
     """The model's outputs for `inputs`, with `call(node, *args, **kwargs)` for each layer's.
 
     The node is Keras's, of the innermost model; its layer is the one to call. Inputs and what
-    `call` gives may be anything, not tensors alone. With `written_out=False` a model inside
-    counts as a layer, with a collection of models all others do.
+    `call` gives may be anything, not tensors alone. A model inside counts as a layer where
+    `opens(node)` says no.
     """
     uses = model._tensor_usage_count
     pairs = zip(model.inputs, inputs, strict=True)
@@ -33,14 +33,8 @@ def walk(
                 continue
             args, kwargs = node.map_arguments(tensors)
             inner = node.layer
-            if isinstance(written_out, bool):
-                wanted = written_out
-            else:  # in a copy to train `training=False` must stay
-                given_none = all(x is None for x in node.call_kwargs.values())
-                wanted = inner in written_out and given_none
-            if wanted and _is_written_out(inner, node):
-                given = inner._flatten_to_reference_inputs(args[0])
-                made = walk(inner, given, call, written_out)
+            if opens(node) and _is_written_out(inner, node):
+                made = walk(inner, inner._flatten_to_reference_inputs(args[0]), call, opens)
             else:
                 made = tf.nest.flatten(call(node, *args, **kwargs))
             for name, y in zip(node.flat_output_ids, made, strict=True):

@@ -90,9 +90,14 @@ class Rebuilding:
                 _hand_over(node.layer, self._copies[node.layer])
             return made
 
-        outputs = walk(model, tf.nest.flatten(inputs), call, written_out=self._opened)
+        outputs = walk(model, tf.nest.flatten(inputs), call, self._opens)
         outputs = tf.nest.pack_sequence_as(model._nested_outputs, outputs)
         return tf.keras.Model(inputs, outputs, name=name or model.name)
+
+    def _opens(self, node: Any) -> bool:
+        # In a copy to train `training=False` must stay.
+        given_none = all(x is None for x in node.call_kwargs.values())
+        return node.layer in self._opened and given_none
 
     def _of_config(self, layer: Layer) -> Layer:
         try:

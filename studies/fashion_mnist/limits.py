@@ -1,4 +1,4 @@
-"""What the package's trained model does with test pictures, and with what it was not made for.
+"""What the package's model of clothing does with test pictures, and with what it was not made for.
 
 python studies/fashion_mnist/limits.py /usr/share/datasets/fashion-mnist
 """
@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from larq_insta_runtime import Model, packaged
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what studies share
 
-SURE = 0.9
+from shares import shares, tell
+
+from larq_insta_runtime import Model, packaged
 
 
 def pictures(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -40,31 +42,17 @@ def figures(folder: Path) -> Iterator[tuple[str, float]]:
     """Shares in percent, by what they are of."""
     model = Model(packaged.converted("fashion_mnist"))
     images, labels = pictures(folder)
-    answers = model.predict(images)
-    right = answers.argmax(-1) == labels
-    yield "right", right.mean()
-    for label, name in enumerate(model.card.class_names):
-        yield f"right of {name}", right[labels == label].mean()
+    dark = 255 - images
     changed = {
         "mirrored": images[:, :, ::-1],
         "moved by 4 pixels": np.roll(images, 4, axis=2),
         "upside down": images[:, ::-1],
         "turned by 90 degrees": np.rot90(images, axes=(1, 2)),
-        "dark on white": 255 - images,
+        "dark on white": dark,
     }
-    for name, others in changed.items():
-        yield f"right, {name}", (model.predict(others).argmax(-1) == labels).mean()
-    sure = answers.max(-1) > SURE
-    yield "above 90 %", sure.mean()
-    yield "right above 90 %", right[sure].mean()
-    yield "above 90 %, dark on white", (model.predict(255 - images).max(-1) > SURE).mean()
-    yield "above 90 %, digits", (model.predict(digits(28)).max(-1) > SURE).mean()
-
-
-def main() -> None:
-    for name, share in figures(Path(sys.argv[1])):
-        sys.stdout.write(f"{share:8.2%}  {name}\n")
+    others = {"dark on white": dark, "digits": digits(28)}
+    yield from shares(model, model.predict(images), labels, changed, others)
 
 
 if __name__ == "__main__":
-    main()
+    tell(figures(Path(sys.argv[1])))

@@ -140,10 +140,11 @@ class Network:
         """With the weights that INSTA-BNN has with this seed, and a branch of this seed."""
         import tensorflow as tf
 
-        network = {x.name: x for x in self._built(BASE, seed).variables}
-        own = {x.name: x for x in self._built(self._variant, seed).variables}
+        initial = {x.name: x for x in self._built(BASE, seed).variables}
+        if any(x.name not in initial for x in self.model.variables):
+            initial = {x.name: x for x in self._built(self._variant, seed).variables} | initial
         for variable in self.model.variables:
-            variable.assign((own | network)[variable.name])
+            variable.assign(initial[variable.name])
         for variable in self._optimizer.variables():
             variable.assign(tf.zeros_like(variable))
 
@@ -280,7 +281,8 @@ def train_command(imagenette: str, jobs: int, only: str, results: Path, **wherea
     """Train all cells that are not finished."""
     todo = [cell for cell in cells() if only in cell.name and cell.name not in finished(results)]
     click.echo(f"{len(todo)} cells to do.")
-    prepare("fashion_mnist", **whereabouts)
+    if any(SETTINGS[cell.setting].dataset == "fashion_mnist" for cell in todo):
+        prepare("fashion_mnist", **whereabouts)
     where = {"imagenette": imagenette, **whereabouts}
     run(train, [(cell, where) for cell in todo], jobs, results, per_process=None)
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY, assert_same_weights, run, without_tracing
+from conftest import FASHION, TINY, assert_same_weights, run, without_tracing
 
 from larq_insta import data
 from larq_insta.checkpoints import keras_files
@@ -231,8 +231,7 @@ def test_demo_reaches_its_accuracy(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_fashion_mnist_of_the_debian_package(tmp_path):
-    files = "/usr/share/datasets/fashion-mnist"
-    options = ["--data-dir", tmp_path / "tfds", "--manual-dir", files]
+    options = ["--data-dir", tmp_path / "tfds", "--manual-dir", FASHION]
     run(
         "train",
         "InstaResNet18",

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import module
+from conftest import FASHION, module
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 FOLDER = Path(__file__).parents[2] / "docs" / "notebooks"
 NOTEBOOK = FOLDER / "quickstart.ipynb"
 MACHINE = re.compile(r"(?<![\w.])/(?:root|home|tmp|work|opt|usr|mnt|var|Users)/")
